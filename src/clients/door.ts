@@ -1,0 +1,137 @@
+import type { IncomingMessage } from 'node:http';
+import type { Socket as NetSocket } from 'node:net';
+import type { Duplex } from 'node:stream';
+import { WebSocketServer } from 'ws';
+import { EVERYONE } from '../model/address.js';
+import { CLOSE } from '../model/close.js';
+import { matches } from '../model/pattern.js';
+import { PROBLEM_TYPE, Problem } from '../model/problem.js';
+import { WsSocket } from './socket.js';
+import { type Opening, openSession, type SessionContext } from './websocket.js';
+
+const PATHS = ['/', '/ws'];
+const SUBPROTOCOL = 'postroom.v1';
+const BEARER_SUBPROTOCOL = /(?:^|,)\s*bearer\.([^,\s]+)/;
+const RETRY_AFTER_SECONDS = '5';
+const DRAIN_STEP_MS = 100;
+// A peer that does not answer the closing handshake is not waited for any longer.
+const CLOSE_TIMEOUT_MS = 2000;
+
+export interface DoorSettings {
+  readonly allowedOrigins: readonly string[];
+  readonly maxConnections: number;
+  readonly maxFrameBytes: number;
+}
+
+/** Where clients come in: the upgrade, who is let in, and who is shown out at the end. */
+export class Door {
+  readonly #context: SessionContext;
+  readonly #settings: DoorSettings;
+  readonly #server: WebSocketServer;
+  readonly #sockets = new Set<WsSocket>();
+  #closing = false;
+
+  constructor(context: SessionContext, settings: DoorSettings) {
+    this.#context = context;
+    this.#settings = settings;
+    this.#server = new WebSocketServer({
+      noServer: true,
+      clientTracking: false,
+      perMessageDeflate: false,
+      maxPayload: settings.maxFrameBytes,
+      handleProtocols: protocols => (protocols.has(SUBPROTOCOL) ? SUBPROTOCOL : false),
+    });
+    this.#server.on('wsClientError', (error, socket) =>
+      refuse(
+        socket,
+        // The header tells which version would do (RFC 6455 §4.4).
+        new Problem('invalid_request', `${error.message}.`, { headers: { 'Sec-WebSocket-Version': '13' } }),
+      ),
+    );
+  }
+
+  /** Takes or refuses a request to upgrade. Never throws. */
+  upgrade(request: IncomingMessage, socket: NetSocket, head: Buffer): void {
+    // Until ws takes over, a peer that vanishes would be an unhandled error.
+    const ignore = () => socket.destroy();
+    socket.on('error', ignore);
+    const refusal = this.#refusal(request);
+    if (refusal !== undefined) return refuse(socket, refusal);
+    this.#server.handleUpgrade(request, socket, head, ws => {
+      socket.off('error', ignore);
+      const wsSocket = new WsSocket(ws, socket);
+      this.#sockets.add(wsSocket);
+      ws.on('close', () => this.#sockets.delete(wsSocket));
+      openSession(this.#context, ws, wsSocket, openingOf(request));
+    });
+  }
+
+  /**
+   * Lets nobody in any more and closes everybody with 4400, spread over so many seconds, so that they do not
+   * all come back at once. Resolves when the last is gone.
+   */
+  async drain(seconds: number): Promise<void> {
+    this.#closing = true;
+    const { postroom } = this.#context;
+    const waiting = postroom.listeners(EVERYONE);
+    const perStep = Math.ceil(waiting.length / Math.max(1, (seconds * 1000) / DRAIN_STEP_MS));
+    while (waiting.length > 0) {
+      for (const connection of waiting.splice(0, perStep)) postroom.close(connection, CLOSE.shuttingDown);
+      if (waiting.length > 0) await after(DRAIN_STEP_MS);
+    }
+    const deadline = performance.now() + CLOSE_TIMEOUT_MS;
+    while (this.#sockets.size > 0 && performance.now() < deadline) await after(10);
+    for (const socket of this.#sockets) socket.terminate();
+  }
+
+  #refusal(request: IncomingMessage): Problem | undefined {
+    const [path = ''] = (request.url ?? '').split('?', 1);
+    if (request.headers.upgrade?.toLowerCase() !== 'websocket')
+      return new Problem(
+        'invalid_request',
+        'This server speaks HTTP/1.1 and WebSocket; send the request without the Upgrade header (in PHP: CURLOPT_HTTP_VERSION => CURL_HTTP_VERSION_1_1).',
+      );
+    if (!PATHS.includes(path))
+      return new Problem('not_found', `WebSockets are opened at ${PATHS.join(' or ')}.`);
+    if (this.#closing || !this.#context.postroom.open)
+      return unavailable('This server is starting or shutting down; come back in a moment.');
+    if (this.#sockets.size >= this.#settings.maxConnections)
+      return unavailable('This server has as many connections as it takes (MAX_CONNECTIONS).');
+    const { origin } = request.headers;
+    if (origin !== undefined && !this.#settings.allowedOrigins.some(allowed => matches(allowed, origin)))
+      return new Problem('forbidden', 'Pages of this origin may not connect; add it to ALLOWED_ORIGINS.');
+    return undefined;
+  }
+}
+
+function unavailable(detail: string): Problem {
+  return new Problem('unavailable', detail, { headers: { 'Retry-After': RETRY_AFTER_SECONDS } });
+}
+
+function openingOf({ url = '', headers }: IncomingMessage): Opening {
+  const query = new URLSearchParams(url.slice(url.indexOf('?') + 1 || url.length));
+  const lists = query.getAll('rooms').flatMap(list => list.split(','));
+  return {
+    token:
+      query.get('token') ??
+      /^Bearer +(\S+)/i.exec(headers.authorization ?? '')?.[1] ??
+      BEARER_SUBPROTOCOL.exec(headers['sec-websocket-protocol'] ?? '')?.[1],
+    rooms: [...query.getAll('room'), ...lists].filter(room => room !== ''),
+    since: query.get('since') ?? undefined,
+  };
+}
+
+/** Answers an upgrade that is refused, and closes. */
+function refuse(socket: Duplex, problem: Problem): void {
+  const body = JSON.stringify(problem);
+  const headers = Object.entries(problem.headers).map(([name, value]) => `${name}: ${value}\r\n`);
+  socket.once('finish', () => socket.destroy());
+  socket.end(
+    `HTTP/1.1 ${problem.status} ${problem.code}\r\nConnection: close\r\nContent-Type: ${PROBLEM_TYPE}\r\n` +
+      `Content-Length: ${Buffer.byteLength(body)}\r\n${headers.join('')}\r\n${body}`,
+  );
+}
+
+function after(milliseconds: number): Promise<void> {
+  return new Promise(resolve => setTimeout(resolve, milliseconds));
+}

@@ -1,0 +1,2 @@
+export { Door } from './door.js';
+export { Timetable } from './timetable.js';

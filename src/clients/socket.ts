@@ -1,0 +1,66 @@
+import type { Socket as NetSocket } from 'node:net';
+import type { WebSocket } from 'ws';
+import type { Socket } from '../core/connection.js';
+import type { CloseReason } from '../model/close.js';
+
+const EMPTY = Buffer.alloc(0);
+
+/**
+ * A ws socket as the core sees it. Notifications go straight to the network socket below it, as whole frames
+ * and in one write, which is what makes one buffer serve a thousand connections; closing and what comes in are ws's.
+ */
+export class WsSocket implements Socket {
+  readonly #ws: WebSocket;
+  readonly #net: NetSocket;
+  /** State at the last heartbeat. */
+  #beaten = false;
+  #read = 0;
+  #taken = 0;
+  #stuck = false;
+
+  /** @param net the socket that was handed to `handleUpgrade` */
+  constructor(ws: WebSocket, net: NetSocket) {
+    this.#ws = ws;
+    this.#net = net;
+  }
+
+  get waiting(): number {
+    return this.#net.writableLength;
+  }
+
+  write(bytes: Buffer, taken?: () => void): void {
+    if (taken === undefined) this.#net.write(bytes);
+    else this.#net.write(bytes, error => error ?? taken());
+  }
+
+  close({ code, reason }: CloseReason): void {
+    this.#ws.close(code, reason);
+  }
+
+  /** Drops the connection without a word. */
+  terminate(): void {
+    this.#ws.terminate();
+  }
+
+  /** Reads nothing more from the peer until it has taken what it was written. */
+  pauseUntilTaken(): void {
+    if (this.#ws.isPaused) return;
+    this.#ws.pause();
+    this.#net.write(EMPTY, () => this.#ws.resume());
+  }
+
+  /**
+   * Whether the peer gave a sign of life since the last call: it sent something or, where bytes were stuck
+   * then, took some of them. One that stands with a full socket cannot answer a ping that waits behind the rest.
+   */
+  beat(): boolean {
+    const read = this.#net.bytesRead;
+    const taken = this.#net.bytesWritten - this.#net.writableLength;
+    const alive = !this.#beaten || read !== this.#read || (this.#stuck && taken !== this.#taken);
+    this.#beaten = true;
+    this.#read = read;
+    this.#taken = taken;
+    this.#stuck = this.#net.writableLength > 0;
+    return alive;
+  }
+}

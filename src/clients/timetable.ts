@@ -1,0 +1,49 @@
+/** Something that is due again and again. */
+export interface Timed {
+  /** The tick it stands under; kept by the timetable. */
+  dueAt: number;
+  /** Called when due. Returns in how many seconds it is due next; undefined: never again. */
+  due(): number | undefined;
+}
+
+/**
+ * Whose turn is when, in whole seconds: one timer for any number of connections. Counts its own ticks, so
+ * that a clock which is set forward or back moves nothing.
+ */
+export class Timetable {
+  readonly #rows = new Map<number, Set<Timed>>();
+  #tick = 0;
+  #timer: NodeJS.Timeout | undefined;
+
+  start(): void {
+    this.#timer = setInterval(() => this.tick(), 1000);
+    this.#timer.unref();
+  }
+
+  stop(): void {
+    clearInterval(this.#timer);
+  }
+
+  add(timed: Timed, seconds: number): void {
+    timed.dueAt = this.#tick + Math.max(1, Math.ceil(seconds));
+    const row = this.#rows.get(timed.dueAt);
+    if (row === undefined) this.#rows.set(timed.dueAt, new Set([timed]));
+    else row.add(timed);
+  }
+
+  remove(timed: Timed): void {
+    const row = this.#rows.get(timed.dueAt);
+    if (row?.delete(timed) && row.size === 0) this.#rows.delete(timed.dueAt);
+  }
+
+  /** A second has passed: calls all who are due. */
+  tick(): void {
+    const row = this.#rows.get(++this.#tick);
+    if (row === undefined) return;
+    this.#rows.delete(this.#tick);
+    for (const timed of row) {
+      const seconds = timed.due();
+      if (seconds !== undefined) this.add(timed, seconds);
+    }
+  }
+}

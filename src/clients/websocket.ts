@@ -1,0 +1,280 @@
+import type { Logger } from 'pino';
+import type { RawData, WebSocket } from 'ws';
+import { ANONYMOUS, type Identity, mayJoin } from '../auth/identity.js';
+import { CLOCK_TOLERANCE_SECONDS, TokenError, type Tokens } from '../auth/tokens.js';
+import type { Connection } from '../core/connection.js';
+import type { Postroom } from '../core/postroom.js';
+import { isRoomName, ROOM_RULE } from '../model/address.js';
+import { CLOSE } from '../model/close.js';
+import { parseId } from '../model/id.js';
+import type { WsSocket } from './socket.js';
+import type { Timed, Timetable } from './timetable.js';
+import {
+  type ClientFrame,
+  encoder,
+  errorFrame,
+  FrameError,
+  type FrameErrorCode,
+  PING_FRAME,
+  parseClientFrame,
+  pongFrame,
+  type Ref,
+  subscribedFrame,
+  tokenFrame,
+  unsubscribedFrame,
+  welcomeFrame,
+} from './wire.js';
+
+const MAX_ERRORS = 20;
+// Node's timers and ours hold no more; who has a longer token is looked at again then.
+const MAX_WAIT_SECONDS = 24 * 60 * 60;
+
+/** What all sessions of a server share. */
+export interface SessionContext {
+  readonly postroom: Postroom;
+  readonly tokens: Tokens;
+  readonly timetable: Timetable;
+  readonly log: Logger;
+  /** Milliseconds since the epoch. */
+  readonly now: () => number;
+  readonly settings: {
+    readonly publicRooms: readonly string[];
+    readonly maxRoomsPerConnection: number;
+    readonly maxConnectionsPerUser: number;
+    readonly maxBufferedBytes: number;
+    readonly pingSeconds: number;
+  };
+}
+
+/** What a client asked for in the address it opened. */
+export interface Opening {
+  readonly token: string | undefined;
+  readonly rooms: readonly string[];
+  readonly since: string | undefined;
+}
+
+/**
+ * Speaks `postroom.v1` on a socket that was just opened. Resolves nothing and throws nothing: what goes wrong
+ * with one connection closes that connection.
+ */
+export function openSession(
+  context: SessionContext,
+  ws: WebSocket,
+  socket: WsSocket,
+  opening: Opening,
+): void {
+  ws.on('error', error =>
+    context.log.debug({ reason: error.message }, 'client broke the protocol or the connection'),
+  );
+  try {
+    const identity = opening.token === undefined ? ANONYMOUS : context.tokens.verify(opening.token);
+    const { user } = identity;
+    const { maxConnectionsPerUser } = context.settings;
+    if (user !== undefined && context.postroom.connectionsOf(user) >= maxConnectionsPerUser) {
+      socket.close(CLOSE.tooManyConnections);
+      return;
+    }
+    new Session(context, ws, socket, identity, opening);
+  } catch (error) {
+    if (!(error instanceof TokenError)) return fail(context, ws, error);
+    socket.write(errorFrame('invalid_token', `${error.message}.`));
+    socket.close(error.fault === 'expired' ? CLOSE.tokenExpired : CLOSE.invalidToken);
+  }
+}
+
+function fail(context: SessionContext, ws: WebSocket, error: unknown): void {
+  context.log.error({ err: error }, 'a connection failed and was closed');
+  ws.close(CLOSE.internal.code, CLOSE.internal.reason);
+}
+
+/** One client of our protocol. */
+class Session implements Timed {
+  dueAt = 0;
+  readonly #context: SessionContext;
+  readonly #ws: WebSocket;
+  readonly #socket: WsSocket;
+  readonly #connection: Connection;
+  #identity: Identity;
+  #expiry: Timed | undefined;
+  #errors = 0;
+
+  constructor(
+    context: SessionContext,
+    ws: WebSocket,
+    socket: WsSocket,
+    identity: Identity,
+    opening: Opening,
+  ) {
+    this.#context = context;
+    this.#ws = ws;
+    this.#socket = socket;
+    this.#identity = identity;
+    this.#connection = this.#open(opening);
+    ws.on('message', (data, isBinary) => this.#receive(data, isBinary));
+    ws.on('close', () => this.#forget());
+    // Spread from the start: thousands that come back together are not pinged together.
+    context.timetable.add(this, 1 + Math.random() * (context.settings.pingSeconds - 1));
+    this.#watchExpiry();
+  }
+
+  /** Heartbeat. */
+  due(): number | undefined {
+    if (this.#connection.closed) return undefined;
+    if (!this.#socket.beat()) {
+      this.#socket.terminate();
+      return undefined;
+    }
+    // A ping behind bytes that are stuck would say nothing.
+    if (this.#socket.waiting === 0) this.#send(PING_FRAME);
+    return this.#context.settings.pingSeconds;
+  }
+
+  #open({ rooms, since }: Opening): Connection {
+    const { postroom, settings } = this.#context;
+    const errors: Buffer[] = [];
+    const joining: string[] = [];
+    for (const room of new Set(rooms)) {
+      const refusal = this.#refusal(room, joining.length);
+      if (refusal === undefined) joining.push(room);
+      else errors.push(errorFrame(refusal.code, refusal.message, { room }));
+    }
+    if (since !== undefined && parseId(since) === undefined)
+      errors.push(errorFrame('invalid_since', SINCE_RULE));
+    const options = { user: this.#identity.user, rooms: joining, since };
+    const { connection, start } = postroom.connect(this.#socket, encoder, options);
+    const welcome = welcomeFrame(connection.id, connection.user, start, settings.pingSeconds);
+    const subscribed = joining.map(room => subscribedFrame(room, start));
+    for (const frame of [welcome, ...subscribed, ...errors]) postroom.send(connection, frame);
+    return connection;
+  }
+
+  #receive(data: RawData, isBinary: boolean): void {
+    if (this.#connection.closed) return;
+    try {
+      if (isBinary) this.#close(CLOSE.binary);
+      else this.#answer(String(data));
+      if (this.#context.postroom.waiting(this.#connection) > this.#context.settings.maxBufferedBytes)
+        this.#socket.pauseUntilTaken();
+    } catch (error) {
+      this.#context.postroom.disconnect(this.#connection);
+      fail(this.#context, this.#ws, error);
+    }
+  }
+
+  #answer(text: string): void {
+    try {
+      this.#handle(parseClientFrame(text));
+    } catch (error) {
+      if (!(error instanceof FrameError)) throw error;
+      this.#send(errorFrame(error.code, error.message, { ref: error.ref }));
+      if (++this.#errors >= MAX_ERRORS) this.#close(CLOSE.tooManyErrors);
+    }
+  }
+
+  #handle(frame: ClientFrame): void {
+    switch (frame.type) {
+      case 'subscribe':
+        return this.#subscribe(frame.room, frame.since, frame.ref);
+      case 'unsubscribe':
+        this.#context.postroom.unsubscribe(this.#connection, frame.room);
+        return this.#send(unsubscribedFrame(frame.room, frame.ref));
+      case 'token':
+        return this.#renew(frame.token, frame.ref);
+      case 'ping':
+        return this.#send(pongFrame(frame.ref));
+    }
+  }
+
+  #subscribe(room: string, since: string | undefined, ref: Ref): void {
+    const { postroom } = this.#context;
+    const joined = postroom.roomsOf(this.#connection);
+    const refusal = this.#refusal(room, joined.includes(room) ? 0 : joined.length);
+    if (refusal !== undefined) return this.#send(errorFrame(refusal.code, refusal.message, { room, ref }));
+    if (since !== undefined && parseId(since) === undefined)
+      this.#send(errorFrame('invalid_since', SINCE_RULE, { room, ref }));
+    const start = postroom.subscribe(this.#connection, room, since);
+    this.#send(subscribedFrame(room, start, ref));
+  }
+
+  /** Why a room may not be joined, beside so many others; undefined if it may. */
+  #refusal(room: string, others: number): { code: FrameErrorCode; message: string } | undefined {
+    const { publicRooms, maxRoomsPerConnection } = this.#context.settings;
+    if (!isRoomName(room)) return { code: 'invalid_room', message: `Not a room name: ${ROOM_RULE}.` };
+    if (!mayJoin(this.#identity, publicRooms, room))
+      return {
+        code: 'forbidden',
+        message:
+          this.#identity.expires === undefined
+            ? 'This room needs a token whose "rooms" allows it.'
+            : 'The token\'s "rooms" does not allow this room.',
+      };
+    if (others >= maxRoomsPerConnection)
+      return {
+        code: 'too_many_rooms',
+        message: `A connection may join ${maxRoomsPerConnection} rooms; leave one first.`,
+      };
+    return undefined;
+  }
+
+  #renew(token: string, ref: Ref): void {
+    const { postroom, tokens, settings } = this.#context;
+    try {
+      const identity = tokens.verify(token);
+      const { user } = this.#connection;
+      if (user !== undefined && identity.user !== user)
+        return this.#send(
+          errorFrame('forbidden', 'The token is for another user; open a new connection for it.', { ref }),
+        );
+      this.#identity = identity;
+    } catch (error) {
+      if (!(error instanceof TokenError)) throw error;
+      this.#send(errorFrame('invalid_token', `${error.message}.`, { ref }));
+      this.#close(error.fault === 'expired' ? CLOSE.tokenExpired : CLOSE.invalidToken);
+      return;
+    }
+    if (this.#connection.user === undefined && this.#identity.user !== undefined)
+      postroom.identify(this.#connection, this.#identity.user);
+    this.#send(tokenFrame(this.#identity.expires, ref));
+    this.#watchExpiry();
+    for (const room of postroom.roomsOf(this.#connection)) {
+      if (mayJoin(this.#identity, settings.publicRooms, room)) continue;
+      postroom.unsubscribe(this.#connection, room);
+      this.#send(unsubscribedFrame(room));
+    }
+  }
+
+  /** Closes the connection when the token it now has is over. */
+  #watchExpiry(): void {
+    const { timetable, now } = this.#context;
+    if (this.#expiry !== undefined) timetable.remove(this.#expiry);
+    const { expires } = this.#identity;
+    if (expires === undefined) return;
+    const secondsLeft = () => expires + CLOCK_TOLERANCE_SECONDS - now() / 1000;
+    this.#expiry = {
+      dueAt: 0,
+      due: () => {
+        const left = secondsLeft();
+        if (left > 0) return Math.min(left, MAX_WAIT_SECONDS);
+        this.#close(CLOSE.tokenExpired);
+        return undefined;
+      },
+    };
+    timetable.add(this.#expiry, Math.min(secondsLeft(), MAX_WAIT_SECONDS));
+  }
+
+  #send(frame: Buffer): void {
+    this.#context.postroom.send(this.#connection, frame);
+  }
+
+  #close(reason: (typeof CLOSE)[keyof typeof CLOSE]): void {
+    this.#context.postroom.close(this.#connection, reason);
+  }
+
+  #forget(): void {
+    this.#context.postroom.disconnect(this.#connection);
+    this.#context.timetable.remove(this);
+    if (this.#expiry !== undefined) this.#context.timetable.remove(this.#expiry);
+  }
+}
+
+const SINCE_RULE = 'since must be the id of a notification, as in 1763856000123-0; nothing was replayed.';

@@ -1,0 +1,171 @@
+import { randomBytes } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import { z } from 'zod';
+import { publicKeyVerifier } from './auth/tokens.js';
+
+/** Every setting, checked. The names are those of the environment, as README and .env.example have them. */
+export type Config = Readonly<z.output<typeof Settings>> & {
+  /** Not in production: secrets that are missing are made for this run, and `GET /` shows a page. */
+  readonly development: boolean;
+};
+
+/** What is wrong with the settings, all of it in one message. */
+export class ConfigError extends Error {
+  constructor(faults: readonly string[]) {
+    super(`Postroom cannot start with these settings:\n${faults.map(fault => `  - ${fault}`).join('\n')}`);
+    this.name = 'ConfigError';
+  }
+}
+
+const MIN_SECRET_LENGTH = 32;
+const HOW_TO_MAKE_ONE = 'make one with: openssl rand -hex 32';
+
+/**
+ * Reads the settings out of an environment. Throws a ConfigError that lists every fault by name. In development
+ * a missing key and a missing JWT secret are made up, differently each time.
+ */
+export function readConfig(environment: Readonly<Record<string, string | undefined>>): Config {
+  const development = environment.NODE_ENV !== 'production';
+  // An empty value in an .env file means: not set.
+  const given = Object.fromEntries(Object.entries(environment).filter(([, value]) => value?.trim() !== ''));
+  const settings = Settings.safeParse(given);
+  const faults = settings.success
+    ? contradictions(settings.data, development)
+    : [
+        ...settings.error.issues.map(issue => `${issue.path.join('.')} ${issue.message}`),
+        ...missing(given, development),
+      ];
+  if (!settings.success || faults.length > 0) throw new ConfigError(faults);
+  const { NOTIFY_KEYS, JWT_SECRET, JWT_PUBLIC_KEY } = settings.data;
+  return Object.freeze({
+    ...settings.data,
+    development,
+    NOTIFY_KEYS: NOTIFY_KEYS.length > 0 ? NOTIFY_KEYS : [randomBytes(24).toString('hex')],
+    JWT_SECRET: JWT_SECRET ?? (JWT_PUBLIC_KEY === undefined ? randomBytes(32).toString('hex') : undefined),
+  });
+}
+
+function whole(defaultValue: number, min: number, max: number) {
+  const rule = `must be a whole number from ${min} to ${max}`;
+  return z
+    .string()
+    .regex(/^\d{1,15}$/, rule)
+    .transform(Number)
+    .refine(value => value >= min && value <= max, rule)
+    .default(defaultValue);
+}
+
+function list(defaultValue: readonly string[]) {
+  return z
+    .string()
+    .transform(text =>
+      text
+        .split(',')
+        .map(item => item.trim())
+        .filter(item => item !== ''),
+    )
+    .default([...defaultValue]);
+}
+
+const flag = z
+  .enum(['true', 'false', '1', '0'], 'must be true or false')
+  .transform(text => text === 'true' || text === '1')
+  .default(false);
+
+const secret = z
+  .string()
+  .refine(
+    text => Buffer.byteLength(text) >= MIN_SECRET_LENGTH,
+    `must have ${MIN_SECRET_LENGTH} bytes or more; ${HOW_TO_MAKE_ONE}`,
+  )
+  .optional();
+
+const publicKey = z
+  .string()
+  .transform((text, context) => {
+    try {
+      const pem = text.includes('-----BEGIN') ? text.replaceAll('\\n', '\n') : readFileSync(text, 'utf8');
+      publicKeyVerifier(pem);
+      return pem;
+    } catch (error) {
+      const reason = error instanceof Error ? error.message : String(error);
+      context.addIssue(`must be a public key in PEM, or a path to one: ${reason}`);
+      return z.NEVER;
+    }
+  })
+  .optional();
+
+const port = (defaultValue: number) => whole(defaultValue, 0, 65535);
+
+const Settings = z.object({
+  HOST: z.string().default('127.0.0.1'),
+  PORT: port(8080),
+  INTERNAL_PORT: port(0).unwrap().optional(),
+  INTERNAL_HOST: z.string().default('127.0.0.1'),
+  INTERNAL_ONLY: flag,
+  NOTIFY_KEYS: list([]).refine(
+    keys => keys.every(key => /^[\x21-\x7e]{32,}$/.test(key)),
+    `must be a comma-separated list of keys of ${MIN_SECRET_LENGTH} visible ASCII characters or more each; ${HOW_TO_MAKE_ONE}`,
+  ),
+  JWT_SECRET: secret,
+  JWT_PREVIOUS_SECRET: secret,
+  JWT_PUBLIC_KEY: publicKey,
+  PUBLIC_ROOMS: list(['public.*']),
+  ALLOWED_ORIGINS: list(['*']),
+  TRUST_PROXY: z
+    .string()
+    .transform(text => (/^(off|false)$/i.test(text) ? '0' : text))
+    .pipe(whole(0, 0, 100).unwrap())
+    .default(0),
+  JOURNAL: z.enum(['memory'], 'must be memory').default('memory'),
+  RETENTION_SECONDS: whole(600, 1, 30 * 24 * 60 * 60),
+  RETENTION_BYTES: whole(64 * 1024 * 1024, 1024, 64 * 1024 ** 3),
+  MAX_NOTIFICATION_BYTES: whole(102400, 64, 8 * 1024 * 1024),
+  MAX_FRAME_BYTES: whole(16384, 256, 1024 * 1024),
+  MAX_CONNECTIONS: whole(100000, 1, 10_000_000),
+  MAX_CONNECTIONS_PER_USER: whole(10000, 1, 10_000_000),
+  MAX_ROOMS_PER_CONNECTION: whole(100, 0, 10000),
+  MAX_BUFFERED_BYTES: whole(1024 * 1024, 1024, 1024 ** 3),
+  PING_SECONDS: whole(25, 1, 3600),
+  DRAIN_SECONDS: whole(10, 0, 3600),
+  REQUEST_TIMEOUT_SECONDS: whole(10, 1, 300),
+  LOG_LEVEL: z
+    .enum(
+      ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'],
+      'must be fatal, error, warn, info, debug, trace or silent',
+    )
+    .default('info'),
+});
+
+/** Faults that are told beside those of single settings: what production must have. */
+function missing(given: Readonly<Record<string, string | undefined>>, development: boolean): string[] {
+  if (development) return [];
+  const faults = [];
+  if (given.NOTIFY_KEYS === undefined)
+    faults.push(`NOTIFY_KEYS is required with NODE_ENV=production; ${HOW_TO_MAKE_ONE}`);
+  if (given.JWT_SECRET === undefined && given.JWT_PUBLIC_KEY === undefined)
+    faults.push(`JWT_SECRET (or JWT_PUBLIC_KEY) is required with NODE_ENV=production; ${HOW_TO_MAKE_ONE}`);
+  return faults;
+}
+
+function contradictions(settings: z.output<typeof Settings>, development: boolean): string[] {
+  const faults = missing(
+    {
+      NOTIFY_KEYS: settings.NOTIFY_KEYS[0],
+      JWT_SECRET: settings.JWT_SECRET,
+      JWT_PUBLIC_KEY: settings.JWT_PUBLIC_KEY,
+    },
+    development,
+  );
+  if (settings.JWT_PREVIOUS_SECRET !== undefined && settings.JWT_SECRET === undefined)
+    faults.push('JWT_PREVIOUS_SECRET is there to change JWT_SECRET, which is not set');
+  if (settings.INTERNAL_ONLY && settings.INTERNAL_PORT === undefined)
+    faults.push('INTERNAL_ONLY leaves nowhere to POST to; set INTERNAL_PORT');
+  if (
+    settings.INTERNAL_PORT !== undefined &&
+    settings.INTERNAL_PORT !== 0 &&
+    settings.INTERNAL_PORT === settings.PORT
+  )
+    faults.push('INTERNAL_PORT must differ from PORT');
+  return faults;
+}

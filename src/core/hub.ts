@@ -1,0 +1,114 @@
+import { type Address, EVERYONE, roomOf, userAddress } from '../model/address.js';
+import type { Entry } from '../model/notification.js';
+import type { Connection, Encoder } from './connection.js';
+import type { Frames } from './frames.js';
+import type { Outbox } from './outbox.js';
+import type { Reader } from './reader.js';
+
+const CONNECTION_PREFIX = 'connection:';
+
+/** Who listens to what on this process, and the one pass over them that delivers. */
+export class Hub {
+  readonly #outbox: Outbox;
+  readonly #reader: Reader;
+  readonly #frames: Frames;
+  readonly #connections = new Map<string, Connection>();
+  readonly #listeners = new Map<Address, Set<Connection>>();
+  #mark = 0;
+  #rooms = 0;
+
+  constructor(outbox: Outbox, reader: Reader, frames: Frames) {
+    this.#outbox = outbox;
+    this.#reader = reader;
+    this.#frames = frames;
+  }
+
+  get connections(): number {
+    return this.#connections.size;
+  }
+
+  /** Rooms that somebody is in. */
+  get rooms(): number {
+    return this.#rooms;
+  }
+
+  /** Users that are connected. */
+  get users(): number {
+    return this.#listeners.size - this.#rooms;
+  }
+
+  add(connection: Connection): void {
+    this.#connections.set(connection.id, connection);
+    if (connection.user !== undefined) this.join(connection, userAddress(connection.user));
+  }
+
+  remove(connection: Connection): void {
+    this.#connections.delete(connection.id);
+    for (const address of connection.joined.keys()) this.leave(connection, address);
+  }
+
+  /** Makes a connection a listener of a room or a user. */
+  join(connection: Connection, address: Address): void {
+    const listeners = this.#listeners.get(address);
+    if (listeners !== undefined) {
+      listeners.add(connection);
+      return;
+    }
+    this.#listeners.set(address, new Set([connection]));
+    if (roomOf(address) !== undefined) this.#rooms++;
+  }
+
+  leave(connection: Connection, address: Address): void {
+    const listeners = this.#listeners.get(address);
+    if (listeners === undefined || !listeners.delete(connection) || listeners.size > 0) return;
+    this.#listeners.delete(address);
+    if (roomOf(address) !== undefined) this.#rooms--;
+  }
+
+  /** How many connections a room or a user has on this process. */
+  count(address: Address): number {
+    return this.#listeners.get(address)?.size ?? 0;
+  }
+
+  /** The connections that an address reaches on this process. */
+  listeners(address: Address): Iterable<Connection> {
+    if (address === EVERYONE) return this.#connections.values();
+    if (address.startsWith(CONNECTION_PREFIX)) {
+      const connection = this.#connections.get(address.slice(CONNECTION_PREFIX.length));
+      return connection === undefined ? [] : [connection];
+    }
+    return this.#listeners.get(address) ?? [];
+  }
+
+  /**
+   * Hands an entry to everybody it is addressed to, each once, through the first of its addresses that
+   * reaches them. Returns how many that were; those who still read the window get it from there.
+   */
+  deliver(entry: Entry, position: number): number {
+    const mark = ++this.#mark;
+    let reached = 0;
+    // Marked as reached, they are passed over.
+    for (const id of entry.notification.except) {
+      const connection = this.#connections.get(id);
+      if (connection !== undefined) connection.mark = mark;
+    }
+    for (const address of entry.notification.addresses) {
+      const room = roomOf(address);
+      let encoder: Encoder | undefined;
+      let frame: Buffer | undefined;
+      for (const connection of this.listeners(address)) {
+        if (connection.mark === mark) continue;
+        connection.mark = mark;
+        reached++;
+        if (connection.reading !== undefined) continue;
+        if (frame === undefined || connection.encoder !== encoder) {
+          encoder = connection.encoder;
+          frame = this.#frames.of(entry, room, encoder);
+        }
+        if (this.#reader.keepsUp(connection, frame)) this.#outbox.send(connection, frame);
+        else this.#reader.fallBehind(connection, position);
+      }
+    }
+    return reached;
+  }
+}

@@ -1,0 +1,275 @@
+import type { Journal } from '../journal/journal.js';
+import { type Address, roomAddress, roomOf, userAddress } from '../model/address.js';
+import type { CloseReason } from '../model/close.js';
+import type { Id } from '../model/id.js';
+import type { Entry, Notification } from '../model/notification.js';
+import { Problem } from '../model/problem.js';
+import type { Retention } from '../model/retention.js';
+import { Connection, type Encoder, type Socket } from './connection.js';
+import { Frames } from './frames.js';
+import { Hub } from './hub.js';
+import { Outbox } from './outbox.js';
+import { Reader } from './reader.js';
+import { Window } from './window.js';
+
+const TRIM_INTERVAL_MS = 1000;
+const RETRY_AFTER_SECONDS = '1';
+
+/** What a publisher learns. */
+export interface Receipt {
+  readonly id: Id;
+  /** Open connections that it was written to; 0 is a normal answer. */
+  readonly connections: number;
+  /** The key was there already: nothing was sent, `id` is that of the first. */
+  readonly duplicate: boolean;
+}
+
+/** From where on a connection, or a room of it, is served. */
+export interface Start {
+  /** The cursor: what follows is newer than this. */
+  readonly id: Id;
+  /** Whether the past since the cursor that was given is complete; undefined if none was given. */
+  readonly recovered: boolean | undefined;
+}
+
+/** The post office without its doors: what comes in goes to the journal, what the journal says goes to connections. */
+export class Postroom {
+  readonly #journal: Journal;
+  readonly #window: Window;
+  readonly #outbox: Outbox;
+  readonly #reader: Reader;
+  readonly #hub: Hub;
+  #trimming: NodeJS.Timeout | undefined;
+  #phase: 'starting' | 'open' | 'draining' = 'starting';
+  /** Notifications accepted, duplicates left out. */
+  published = 0;
+
+  /** @param now milliseconds since the epoch */
+  constructor(options: {
+    journal: Journal;
+    retention: Retention;
+    maxBufferedBytes: number;
+    now: () => number;
+  }) {
+    this.#journal = options.journal;
+    this.#window = new Window(options.retention, options.now);
+    const frames = new Frames();
+    this.#outbox = new Outbox(
+      connection => this.#reader.pump(connection),
+      () => this.#window.trim(),
+    );
+    this.#reader = new Reader({
+      window: this.#window,
+      outbox: this.#outbox,
+      frames,
+      maxBufferedBytes: options.maxBufferedBytes,
+      now: options.now,
+      close: (connection, reason) => this.close(connection, reason),
+    });
+    this.#hub = new Hub(this.#outbox, this.#reader, frames);
+  }
+
+  /** Takes in the retained past; resolves when notifications and connections can come. */
+  async start(): Promise<void> {
+    this.#window.beginAfter(await this.#journal.follow(entry => this.#deliver(entry)));
+    this.#trimming = setInterval(() => this.#window.trim(), TRIM_INTERVAL_MS);
+    this.#trimming.unref();
+    this.#phase = 'open';
+  }
+
+  /** Refuses notifications from now on; those under way finish. */
+  stopAccepting(): void {
+    this.#phase = 'draining';
+  }
+
+  stop(): void {
+    this.stopAccepting();
+    clearInterval(this.#trimming);
+  }
+
+  /** Whether notifications are taken: started, not stopping, with a journal that works. */
+  get ready(): boolean {
+    return this.#phase === 'open' && this.#journal.status().available;
+  }
+
+  /** Whether connections are taken: also while the journal has a fault, since what they have joined is known. */
+  get open(): boolean {
+    return this.#phase === 'open';
+  }
+
+  get status(): 'ok' | 'degraded' | 'draining' {
+    if (this.#phase === 'draining') return 'draining';
+    return this.ready ? 'ok' : 'degraded';
+  }
+
+  /** Figures for operators. */
+  get stats() {
+    return {
+      connections: this.#hub.connections,
+      users: this.#hub.users,
+      rooms: this.#hub.rooms,
+      published: this.published,
+      journal: {
+        kind: this.#journal.kind,
+        ...this.#journal.status(),
+        entries: this.#window.entries,
+        bytes: this.#window.bytes,
+      },
+    };
+  }
+
+  /**
+   * Accepts a notification: when this resolves it is in the journal. Rejects with a Problem (`unavailable`)
+   * when it could not be. Calls that follow each other without waiting keep their order.
+   */
+  async publish(notification: Notification): Promise<Receipt> {
+    if (this.#phase !== 'open')
+      throw new Problem('unavailable', 'This server is starting or shutting down; try again.', {
+        headers: { 'Retry-After': RETRY_AFTER_SECONDS },
+      });
+    const { id, duplicate } = await this.#journal.append(notification);
+    if (duplicate) return { id, connections: 0, duplicate };
+    this.published++;
+    return { id, connections: this.#window.reached(id) ?? 0, duplicate };
+  }
+
+  /**
+   * A new connection with the rooms it joins at once. With `since`, everything after it that is addressed to
+   * the connection comes first. What is sent before the end of the turn comes before all of that.
+   */
+  connect(
+    socket: Socket,
+    encoder: Encoder,
+    options: { user: string | undefined; rooms: readonly string[]; since?: string | undefined },
+  ): { connection: Connection; start: Start } {
+    const { user, rooms, since } = options;
+    const connection = new Connection(socket, encoder, user);
+    const past = since === undefined ? undefined : this.#window.after(since);
+    const from = past ?? this.#window.end;
+    for (const address of connection.ownAddresses()) connection.joined.set(address, from);
+    this.#hub.add(connection);
+    for (const room of rooms) this.#join(connection, roomAddress(room), from);
+    if (past !== undefined) this.#reader.startAt(connection, past);
+    return {
+      connection,
+      start: {
+        id: this.#window.cursorAt(from),
+        recovered: since === undefined ? undefined : past !== undefined,
+      },
+    };
+  }
+
+  /**
+   * Joins a room, from now on; with `since`, the room's past after it comes first. Joining again changes
+   * nothing, but brings the past that is asked for and was not sent yet.
+   */
+  subscribe(connection: Connection, room: string, since?: string): Start {
+    const address = roomAddress(room);
+    const here = this.#reader.position(connection);
+    const past = since === undefined ? undefined : this.#window.after(since);
+    if (!connection.joined.has(address))
+      this.#join(connection, address, past === undefined ? this.#window.end : Math.max(past, here));
+    if (past !== undefined) this.#replay(connection, address, past, here);
+    return {
+      id: this.#window.cursorAt(past === undefined ? here : Math.min(past, here)),
+      recovered: since === undefined ? undefined : past !== undefined,
+    };
+  }
+
+  /** Leaves a room; nothing of it comes after what was sent so far. */
+  unsubscribe(connection: Connection, room: string): void {
+    const address = roomAddress(room);
+    const from = connection.joined.get(address);
+    if (from === undefined) return;
+    this.#cancelReplay(connection, address);
+    connection.joined.delete(address);
+    this.#hub.leave(connection, address);
+    this.#rememberSeen(connection, address, from, this.#reader.position(connection));
+  }
+
+  /** Tells whose connection it is, from now on. Only for one that was nobody's. */
+  identify(connection: Connection, user: string): void {
+    connection.user = user;
+    this.#join(connection, userAddress(user), this.#window.end);
+  }
+
+  /** The rooms that a connection has joined. */
+  roomsOf(connection: Connection): string[] {
+    return [...connection.joined.keys()].flatMap(address => roomOf(address) ?? []);
+  }
+
+  /** Sends one connection a frame, in its place among the notifications. */
+  send(connection: Connection, frame: Buffer): void {
+    if (!connection.closed) this.#outbox.send(connection, frame);
+  }
+
+  /** Bytes that wait for a connection. */
+  waiting(connection: Connection): number {
+    return this.#outbox.waiting(connection);
+  }
+
+  /** The open connections that an address reaches. */
+  listeners(address: Address): Connection[] {
+    return [...this.#hub.listeners(address)];
+  }
+
+  /** How many open connections a user has. */
+  connectionsOf(user: string): number {
+    return this.#hub.count(userAddress(user));
+  }
+
+  /** Closes a connection after what it is owed, saying why. Idempotent. */
+  close(connection: Connection, reason: CloseReason): void {
+    if (connection.closed) return;
+    this.#outbox.flush(connection);
+    this.disconnect(connection);
+    connection.socket.close(reason);
+  }
+
+  /** Forgets a connection whose socket is gone or closing. Idempotent. */
+  disconnect(connection: Connection): void {
+    if (connection.closed) return;
+    connection.closed = true;
+    connection.reading = undefined;
+    connection.owed = undefined;
+    connection.seen = undefined;
+    this.#hub.remove(connection);
+    connection.joined.clear();
+  }
+
+  #deliver(entry: Entry): void {
+    const position = this.#window.add(entry);
+    this.#window.setReached(position, this.#hub.deliver(entry, position));
+    this.#outbox.schedule();
+  }
+
+  #join(connection: Connection, address: Address, from: number): void {
+    connection.joined.set(address, from);
+    this.#hub.join(connection, address);
+  }
+
+  #replay(connection: Connection, address: Address, past: number, here: number): void {
+    this.#cancelReplay(connection, address);
+    const listensFrom = connection.joined.get(address) ?? here;
+    this.#reader.replay(connection, address, past, Math.min(here, listensFrom));
+  }
+
+  #cancelReplay(connection: Connection, address: Address): void {
+    const replay = this.#reader.cancelReplay(connection, address);
+    if (replay !== undefined) this.#rememberSeen(connection, address, replay.from, replay.next);
+  }
+
+  /** A later replay of another room may bring the same entries again; this is how it knows. */
+  #rememberSeen(connection: Connection, address: Address, from: number, until: number): void {
+    if (!this.#window.hasBetween(address, from, until)) return;
+    const merged = { address, from, until };
+    const others = (connection.seen ?? []).filter(seen => {
+      if (seen.until <= this.#window.first) return false;
+      if (seen.address !== address || seen.from > merged.until || seen.until < merged.from) return true;
+      merged.from = Math.min(merged.from, seen.from);
+      merged.until = Math.max(merged.until, seen.until);
+      return false;
+    });
+    connection.seen = [...others, merged];
+  }
+}

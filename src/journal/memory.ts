@@ -1,0 +1,77 @@
+import { Fifo } from '../model/fifo.js';
+import { formatId, type Id, IdClock } from '../model/id.js';
+import type { Entry, Notification } from '../model/notification.js';
+import { Problem } from '../model/problem.js';
+import type { Retention } from '../model/retention.js';
+import type { Appended, Journal } from './journal.js';
+
+// What a key takes beside its own text: the tables' places and the id.
+const KEY_OVERHEAD_BYTES = 200;
+
+/**
+ * Lives as long as the process. Keeps no entries of its own, since the follower's window has them; what
+ * it keeps are the idempotency keys, as long as the retention allows, in seconds and in bytes.
+ */
+export class MemoryJournal implements Journal {
+  readonly kind = 'memory';
+  readonly #retention: Retention;
+  readonly #now: () => number;
+  readonly #ids: IdClock;
+  readonly #start: Id;
+  readonly #firstIds = new Map<string, Id>();
+  readonly #keys = new Fifo<{ key: string; time: number }>();
+  #keyBytes = 0;
+  #deliver: ((entry: Entry) => void) | undefined;
+
+  /** @param now milliseconds since the epoch */
+  constructor(retention: Retention, now: () => number) {
+    const start = { time: now(), sequence: 0 };
+    this.#retention = retention;
+    this.#now = now;
+    this.#ids = new IdClock(now, start);
+    this.#start = formatId(start);
+  }
+
+  async append(notification: Notification): Promise<Appended> {
+    if (this.#deliver === undefined) throw new Problem('unavailable', 'The journal is not open.');
+    const { key } = notification;
+    this.#trimKeys();
+    const first = key === undefined ? undefined : this.#firstIds.get(key);
+    if (first !== undefined) return { id: first, duplicate: true };
+    const moment = this.#ids.next();
+    const id = formatId(moment);
+    if (key !== undefined) this.#remember(key, id, moment.time);
+    this.#deliver({ ...moment, id, notification });
+    return { id, duplicate: false };
+  }
+
+  async follow(deliver: (entry: Entry) => void): Promise<Id> {
+    this.#deliver = deliver;
+    return this.#start;
+  }
+
+  status() {
+    return { available: this.#deliver !== undefined, lagMs: 0 };
+  }
+
+  async close(): Promise<void> {
+    this.#deliver = undefined;
+  }
+
+  #remember(key: string, id: Id, time: number): void {
+    this.#firstIds.set(key, id);
+    this.#keys.push({ key, time });
+    this.#keyBytes += key.length + KEY_OVERHEAD_BYTES;
+  }
+
+  #trimKeys(): void {
+    const oldest = this.#now() - this.#retention.seconds * 1000;
+    for (;;) {
+      const first = this.#keys.at(this.#keys.first);
+      if (first === undefined || (first.time >= oldest && this.#keyBytes <= this.#retention.bytes)) return;
+      this.#keys.shift();
+      this.#firstIds.delete(first.key);
+      this.#keyBytes -= first.key.length + KEY_OVERHEAD_BYTES;
+    }
+  }
+}

@@ -1,0 +1,109 @@
+import { createServer, type IncomingMessage, type RequestListener, type Server } from 'node:http';
+import type { AddressInfo, Socket } from 'node:net';
+import type { Duplex } from 'node:stream';
+import { PROBLEM_TYPE, Problem } from './model/problem.js';
+
+// Longer than the idle time of the usual proxies and of PHP's handles, so that it is not us who close first.
+const KEEP_ALIVE_MS = 75_000;
+const CHECK_MS = 500;
+
+export interface ListenerOptions {
+  readonly host: string;
+  readonly port: number;
+  /** How long a request may take to arrive, in seconds. */
+  readonly requestTimeoutSeconds: number;
+  /** Answers `POST /notify` and what else comes to that path; undefined where it is not served. */
+  readonly notify: RequestListener | undefined;
+  /** Answers all other requests. */
+  readonly app: RequestListener;
+  /** Takes upgrades; undefined where none are served. */
+  readonly upgrade: ((request: IncomingMessage, socket: Socket, head: Buffer) => void) | undefined;
+}
+
+/** One place where HTTP is served. */
+export class Listener {
+  readonly #options: ListenerOptions;
+  readonly #server: Server;
+
+  constructor(options: ListenerOptions) {
+    this.#options = options;
+    this.#server = createServer({
+      requestTimeout: options.requestTimeoutSeconds * 1000,
+      headersTimeout: options.requestTimeoutSeconds * 1000,
+      keepAliveTimeout: KEEP_ALIVE_MS,
+      connectionsCheckingInterval: CHECK_MS,
+    });
+    const dispatch: RequestListener = (request, response) => {
+      if (options.notify !== undefined && isNotify(request.url)) options.notify(request, response);
+      else options.app(request, response);
+    };
+    this.#server.on('request', dispatch);
+    // Without this Node would ask for every body, also for one that will be refused.
+    this.#server.on('checkContinue', dispatch);
+    this.#server.on('clientError', answerBrokenRequest);
+    const { upgrade } = options;
+    // Every socket of an http.Server is a net.Socket; its type says Duplex.
+    if (upgrade !== undefined)
+      this.#server.on('upgrade', (request, socket, head) => upgrade(request, socket as Socket, head));
+  }
+
+  /** Resolves once connections come in; rejects, with what to do about it, when they cannot. */
+  async start(): Promise<void> {
+    const { host, port } = this.#options;
+    await new Promise<void>((resolve, reject) => {
+      this.#server.once('error', error => reject(listenError(error, host, port)));
+      this.#server.listen(port, host, resolve);
+    });
+  }
+
+  /** Where it listens. */
+  get url(): string {
+    const { address, family, port } = this.#server.address() as AddressInfo;
+    return `http://${family === 'IPv6' ? `[${address}]` : address}:${port}`;
+  }
+
+  /** Takes no new connections; resolves when the requests under way are answered. */
+  async stop(): Promise<void> {
+    if (!this.#server.listening) return;
+    await new Promise<void>(resolve => {
+      this.#server.close(() => resolve());
+      this.#server.closeIdleConnections();
+    });
+  }
+}
+
+function isNotify(url: string | undefined): boolean {
+  return url === '/notify' || url?.startsWith('/notify?') === true;
+}
+
+function listenError(error: NodeJS.ErrnoException, host: string, port: number): Error {
+  const why =
+    error.code === 'EADDRINUSE'
+      ? 'another program listens there already; choose another PORT'
+      : error.code === 'EACCES'
+        ? 'ports below 1024 need permission; choose another PORT'
+        : error.message;
+  return new Error(`Cannot listen on ${host}:${port}: ${why}.`, { cause: error });
+}
+
+/** What arrives is no HTTP, or arrives too slowly. */
+function answerBrokenRequest(error: NodeJS.ErrnoException, socket: Duplex): void {
+  if (error.code === 'ECONNRESET' || !socket.writable) {
+    socket.destroy();
+    return;
+  }
+  const problem =
+    error.code === 'ERR_HTTP_REQUEST_TIMEOUT'
+      ? new Problem(
+          'request_timeout',
+          'The request did not arrive completely in time (REQUEST_TIMEOUT_SECONDS).',
+        )
+      : error.code === 'HPE_HEADER_OVERFLOW'
+        ? new Problem('invalid_request', 'The request line and headers are larger than 16 KiB.')
+        : new Problem('invalid_request', 'This is not a well-formed HTTP/1.1 request.');
+  const body = JSON.stringify(problem);
+  socket.end(
+    `HTTP/1.1 ${problem.status} ${problem.code}\r\nConnection: close\r\nContent-Type: ${PROBLEM_TYPE}\r\nContent-Length: ${Buffer.byteLength(body)}\r\n\r\n${body}`,
+    () => socket.destroy(),
+  );
+}

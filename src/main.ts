@@ -1,0 +1,35 @@
+#!/usr/bin/env node
+import { readFileSync } from 'node:fs';
+import dotenv from 'dotenv';
+import { printBanner } from './banner.js';
+import { ConfigError, readConfig } from './config.js';
+import { createLog } from './log.js';
+import { createServer } from './server.js';
+
+dotenv.config({ quiet: true });
+const { version } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8'));
+
+try {
+  const config = readConfig(process.env);
+  const log = createLog(config.LOG_LEVEL);
+  const server = createServer(config, log, { version });
+
+  let stops = 0;
+  const stop = async (signal: NodeJS.Signals) => {
+    if (++stops > 1) process.exit(1);
+    log.info({ signal }, 'shutting down');
+    await server.stop();
+    log.info('stopped');
+    process.exit(0);
+  };
+  process.on('SIGTERM', stop);
+  process.on('SIGINT', stop);
+
+  await server.start();
+  log.info({ url: server.url, internalUrl: server.internalUrl, version }, 'listening');
+  if (config.development) printBanner(config, server);
+} catch (error) {
+  const expected = error instanceof ConfigError || (error instanceof Error && error.cause !== undefined);
+  console.error(expected ? error.message : error);
+  process.exit(1);
+}

@@ -1,0 +1,39 @@
+/**
+ * Whom a notification is for, as one string, so that one table serves every kind:
+ * the listeners of an address (hub) and its past (window).
+ */
+export type Address = `room:${string}` | `user:${string}` | `connection:${string}` | 'everyone';
+
+export const EVERYONE = 'everyone';
+
+const ROOM_PREFIX = 'room:';
+const ROOM_NAME = /^[\p{L}\p{Nd}_\-=@.;:/]{1,200}$/u;
+const CONNECTION_ID = /^\d{1,20}\.\d{1,20}$/;
+
+export const ROOM_RULE =
+  'a room name is 1 to 200 characters out of Unicode letters and digits and _ - = @ . ; : /';
+
+export function roomAddress(name: string): Address {
+  return `${ROOM_PREFIX}${name}`;
+}
+
+export function userAddress(id: string): Address {
+  return `user:${id}`;
+}
+
+export function connectionAddress(id: string): Address {
+  return `connection:${id}`;
+}
+
+/** The room's name where the address is a room. */
+export function roomOf(address: Address): string | undefined {
+  return address.startsWith(ROOM_PREFIX) ? address.slice(ROOM_PREFIX.length) : undefined;
+}
+
+export function isRoomName(text: string): boolean {
+  return ROOM_NAME.test(text);
+}
+
+export function isConnectionId(text: string): boolean {
+  return CONNECTION_ID.test(text);
+}

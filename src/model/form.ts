@@ -1,0 +1,52 @@
+import { type Fault, Problem } from './problem.js';
+
+const LISTS = new Set(['rooms', 'users', 'connections', 'except']);
+
+/**
+ * The JSON text that says what an `application/x-www-form-urlencoded` body says, for the one validator.
+ * Lists come as `rooms=a&rooms=b`, `rooms[]=a` or `rooms[0]=a` (PHP's http_build_query); `data` is JSON
+ * where it parses, else a string. Throws a Problem for a field given twice that is no list.
+ */
+export function formToJson(form: string): string {
+  const values = new Map<string, string[]>();
+  const faults: Fault[] = [];
+  for (const [field, value] of new URLSearchParams(form)) {
+    const [, name = field, index] = /^(\w+)\[(\w*)\]/.exec(field) ?? [];
+    if (index !== undefined && !LISTS.has(name)) faults.push({ path: field, message: nestedMessage(name) });
+    const known = values.get(name);
+    if (known === undefined) values.set(name, [value]);
+    else if (LISTS.has(name)) known.push(value);
+    else faults.push({ path: field, message: 'is given twice' });
+  }
+  if (faults.length > 0)
+    throw new Problem(
+      'invalid_notification',
+      faults.map(fault => `${fault.path}: ${fault.message}`).join('; '),
+      { faults },
+    );
+  const members = [...values].map(([name, texts]) => `${JSON.stringify(name)}:${jsonOf(name, texts)}`);
+  return `{${members.join(',')}}`;
+}
+
+function nestedMessage(name: string): string {
+  return name === 'data' ? 'send data as one JSON text: json_encode($data)' : 'is not a list';
+}
+
+function jsonOf(name: string, texts: string[]): string {
+  if (LISTS.has(name)) return JSON.stringify(texts);
+  const text = texts[0] ?? '';
+  if (name === 'data') return isJson(text) ? text : JSON.stringify(text);
+  if (name === 'everyone' && /^(1|true)$/.test(text)) return 'true';
+  if (name === 'everyone' && /^(0|false|)$/.test(text)) return 'false';
+  if (name === 'ttl' && /^\d{1,15}$/.test(text)) return String(Number(text));
+  return JSON.stringify(text);
+}
+
+function isJson(text: string): boolean {
+  try {
+    JSON.parse(text);
+    return true;
+  } catch {
+    return false;
+  }
+}

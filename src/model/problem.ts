@@ -1,0 +1,67 @@
+/** Every answer that is not a success: stable code, status, title (RFC 9457). The one table of them. */
+const PROBLEMS = {
+  invalid_notification: { status: 400, title: 'Invalid notification' },
+  invalid_json: { status: 400, title: 'Invalid JSON' },
+  invalid_request: { status: 400, title: 'Invalid request' },
+  unauthorized: { status: 401, title: 'Unauthorized' },
+  forbidden: { status: 403, title: 'Forbidden' },
+  not_found: { status: 404, title: 'Not found' },
+  method_not_allowed: { status: 405, title: 'Method not allowed' },
+  request_timeout: { status: 408, title: 'Request timeout' },
+  payload_too_large: { status: 413, title: 'Payload too large' },
+  unsupported_media_type: { status: 415, title: 'Unsupported media type' },
+  rate_limited: { status: 429, title: 'Too many requests' },
+  internal: { status: 500, title: 'Internal error' },
+  unavailable: { status: 503, title: 'Unavailable' },
+} as const;
+
+export type ProblemCode = keyof typeof PROBLEMS;
+
+/** What is wrong with one field; `path` as in `rooms[3]`, behind `[2].` for the third of a batch. */
+export interface Fault {
+  readonly path: string;
+  readonly message: string;
+}
+
+/** An answer that tells a programmer what to change. `detail` and `faults` are shown to the caller. */
+export class Problem extends Error {
+  readonly code: ProblemCode;
+  readonly faults: readonly Fault[];
+  /** HTTP headers that belong to the answer, such as `Retry-After`. */
+  readonly headers: Readonly<Record<string, string>>;
+
+  constructor(
+    code: ProblemCode,
+    detail: string,
+    options: { faults?: readonly Fault[]; headers?: Readonly<Record<string, string>>; cause?: unknown } = {},
+  ) {
+    super(detail, { cause: options.cause });
+    this.name = 'Problem';
+    this.code = code;
+    this.faults = options.faults ?? [];
+    this.headers = options.headers ?? {};
+  }
+
+  get status(): number {
+    return PROBLEMS[this.code].status;
+  }
+
+  /** The body, `application/problem+json`. */
+  toJSON(): object {
+    return {
+      type: `urn:postroom:problem:${this.code}`,
+      title: PROBLEMS[this.code].title,
+      status: this.status,
+      detail: this.message,
+      code: this.code,
+      ...(this.faults.length > 0 && { errors: this.faults }),
+    };
+  }
+}
+
+export const PROBLEM_TYPE = 'application/problem+json';
+
+/** The problem for something that went wrong on our side: says nothing of what it was. */
+export function internalProblem(cause: unknown): Problem {
+  return new Problem('internal', 'Something went wrong on the server; its log says what.', { cause });
+}

@@ -1,0 +1,11 @@
+const MAX_CHARACTERS = 200;
+
+/**
+ * 1 to 200 characters of well-formed Unicode: the rule for events, users and idempotency keys. Half of a
+ * surrogate pair is refused because two of them would become one once written as UTF-8.
+ */
+export function isShortText(value: unknown): value is string {
+  if (typeof value !== 'string' || value.length === 0 || value.length > 2 * MAX_CHARACTERS) return false;
+  if (!value.isWellFormed()) return false;
+  return value.length <= MAX_CHARACTERS || [...value].length <= MAX_CHARACTERS;
+}

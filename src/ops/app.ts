@@ -1,0 +1,53 @@
+import express, { type ErrorRequestHandler, type Express } from 'express';
+import helmet from 'helmet';
+import type { Logger } from 'pino';
+import { internalProblem, PROBLEM_TYPE, Problem } from '../model/problem.js';
+import { type HealthOptions, healthRouter } from './health.js';
+import { pageRouter } from './page.js';
+import { removalRouter } from './removal.js';
+
+export interface AppOptions extends HealthOptions {
+  /** Whether `GET /` shows the page for trying things out. */
+  readonly page: boolean;
+  /** How many proxies are trusted for the caller's address. */
+  readonly trustProxy: number;
+  readonly log: Logger;
+}
+
+/** All that is answered over HTTP beside `POST /notify`: Express with helmet. */
+export function createApp(options: AppOptions): Express {
+  const app = express();
+  app.set('trust proxy', options.trustProxy);
+  app.use(helmet());
+  app.use(healthRouter(options));
+  if (options.detailed) app.use(removalRouter(options));
+  if (options.page) app.use(pageRouter());
+  app.use(request => {
+    throw new Problem('not_found', `There is nothing at ${request.path}; ${hint(request.path)}`);
+  });
+  app.use(problemHandler(options.log));
+  return app;
+}
+
+function hint(path: string): string {
+  if (path === '/' || path === '/ws')
+    return 'it is the address of the WebSocket: new WebSocket("ws://…/ws").';
+  return 'backends POST to /notify, browsers open a WebSocket at /ws, health is at /health.';
+}
+
+function problemHandler(log: Logger): ErrorRequestHandler {
+  return (error: unknown, request, response, next) => {
+    if (response.headersSent) return next(error);
+    const problem = asProblem(error);
+    if (problem.code === 'internal') log.error({ err: error, path: request.path }, 'a request failed');
+    response.status(problem.status).set(problem.headers).type(PROBLEM_TYPE).send(JSON.stringify(problem));
+  };
+}
+
+function asProblem(error: unknown): Problem {
+  if (error instanceof Problem) return error;
+  // Express's own, for a path that cannot be decoded.
+  if (error instanceof Error && 'status' in error && error.status === 400)
+    return new Problem('invalid_request', 'The path is not properly percent-encoded.');
+  return internalProblem(error);
+}

@@ -1,0 +1,81 @@
+import { monitorEventLoopDelay } from 'node:perf_hooks';
+import { type Response, Router } from 'express';
+import type { PublisherKeys } from '../auth/keys.js';
+import type { Postroom } from '../core/postroom.js';
+import { methodNotAllowed } from './methods.js';
+
+const NANOSECONDS_PER_MS = 1e6;
+const SAMPLING_MS = 10;
+const RETRY_AFTER_SECONDS = '1';
+
+/** How one way in is doing. */
+export interface SourceReport {
+  readonly connected: boolean;
+  /** Notifications taken and refused since start. */
+  readonly taken: number;
+  readonly refused: number;
+}
+
+export interface HealthOptions {
+  readonly postroom: Postroom;
+  readonly keys: PublisherKeys;
+  readonly version: string;
+  readonly sources: () => Record<string, SourceReport>;
+  /** Whether the detailed report may be had here, with a key. */
+  readonly detailed: boolean;
+}
+
+/** Health for load balancers (`/health/live`, `/health/ready`), for anyone and, with a key, for operators. */
+export function healthRouter(options: HealthOptions): Router {
+  const { postroom, keys } = options;
+  const loopDelay = monitorEventLoopDelay({ resolution: SAMPLING_MS });
+  loopDelay.enable();
+  const router = Router();
+
+  router
+    .route('/health/live')
+    .get((_request, response) => answer(response, 200, { status: 'ok' }))
+    .all(methodNotAllowed('GET, HEAD'));
+  router
+    .route('/health/ready')
+    .get((_request, response) => {
+      if (postroom.ready) return answer(response, 200, { status: 'ok' });
+      response.setHeader('Retry-After', RETRY_AFTER_SECONDS);
+      return answer(response, 503, { status: postroom.status });
+    })
+    .all(methodNotAllowed('GET, HEAD'));
+  router
+    .route('/health')
+    .get((request, response) => {
+      const { status } = postroom;
+      const mayKnow = options.detailed && keys.accepts(request.headers.authorization);
+      answer(response, 200, mayKnow ? { status, ...report() } : { status });
+    })
+    .all(methodNotAllowed('GET, HEAD'));
+  return router;
+
+  function report(): object {
+    const memory = process.memoryUsage();
+    return {
+      version: options.version,
+      uptimeSeconds: Math.round(process.uptime()),
+      ...postroom.stats,
+      sources: options.sources(),
+      eventLoopDelayMs: {
+        mean: delay(loopDelay.mean),
+        p99: delay(loopDelay.percentile(99)),
+        max: delay(loopDelay.max),
+      },
+      memoryBytes: { rss: memory.rss, heapUsed: memory.heapUsed, external: memory.external },
+    };
+  }
+}
+
+function answer(response: Response, status: number, body: object): void {
+  response.status(status).set('Cache-Control', 'no-store').json(body);
+}
+
+/** What a turn was late, in milliseconds; the histogram counts the time it sleeps in between too. */
+function delay(nanoseconds: number): number {
+  return Math.max(0, Math.round((nanoseconds / NANOSECONDS_PER_MS - SAMPLING_MS) * 100) / 100);
+}

@@ -1,0 +1,148 @@
+import type { IncomingMessage } from 'node:http';
+import type { Logger } from 'pino';
+import { PublisherKeys } from './auth/keys.js';
+import { Tokens } from './auth/tokens.js';
+import { Door, Timetable } from './clients/index.js';
+import type { Config } from './config.js';
+import { Postroom } from './core/postroom.js';
+import { journals } from './journal/index.js';
+import { Listener } from './listener.js';
+import { callerAddress } from './model/caller.js';
+import { notificationParser } from './model/notification.js';
+import { createApp } from './ops/index.js';
+import { NotifyEndpoint } from './sources/index.js';
+
+/** A whole Postroom in one object. */
+export interface Server {
+  /** Opens the journal and listens. Rejects with a sentence that says what to do. */
+  start(): Promise<void>;
+  /** Stops gracefully: nothing new comes in, what is under way finishes, connections are closed one by one. Idempotent. */
+  stop(): Promise<void>;
+  /** Where it listens, once started. */
+  readonly url: string;
+  /** Where the internal side listens, if that is apart. */
+  readonly internalUrl: string | undefined;
+}
+
+/** Puts the parts together; the one place that names them all. */
+export function createServer(
+  config: Config,
+  log: Logger,
+  options: { version: string; now?: () => number },
+): Server {
+  const { version, now = Date.now } = options;
+  const retention = { seconds: config.RETENTION_SECONDS, bytes: config.RETENTION_BYTES };
+  const journal = journals[config.JOURNAL]({ retention }, now);
+  const postroom = new Postroom({ journal, retention, maxBufferedBytes: config.MAX_BUFFERED_BYTES, now });
+
+  const keys = new PublisherKeys(config.NOTIFY_KEYS, now);
+  const callerOf = ({ socket, headers }: IncomingMessage) =>
+    callerAddress(socket.remoteAddress, String(headers['x-forwarded-for'] ?? ''), config.TRUST_PROXY);
+  const notify = new NotifyEndpoint({
+    postroom,
+    parse: notificationParser({
+      maxBytes: config.MAX_NOTIFICATION_BYTES,
+      retentionSeconds: config.RETENTION_SECONDS,
+    }),
+    keys,
+    maxNotificationBytes: config.MAX_NOTIFICATION_BYTES,
+    callerOf,
+    log,
+  });
+
+  const timetable = new Timetable();
+  const secrets = [config.JWT_SECRET, config.JWT_PREVIOUS_SECRET].filter(secret => secret !== undefined);
+  const door = new Door(
+    {
+      postroom,
+      tokens: new Tokens(secrets, config.JWT_PUBLIC_KEY),
+      timetable,
+      log,
+      now,
+      settings: {
+        publicRooms: config.PUBLIC_ROOMS,
+        maxRoomsPerConnection: config.MAX_ROOMS_PER_CONNECTION,
+        maxConnectionsPerUser: config.MAX_CONNECTIONS_PER_USER,
+        maxBufferedBytes: config.MAX_BUFFERED_BYTES,
+        pingSeconds: config.PING_SECONDS,
+      },
+    },
+    {
+      allowedOrigins: config.ALLOWED_ORIGINS,
+      maxConnections: config.MAX_CONNECTIONS,
+      maxFrameBytes: config.MAX_FRAME_BYTES,
+    },
+  );
+
+  const listener = (side: {
+    host: string;
+    port: number;
+    notify: boolean;
+    page: boolean;
+    upgrades: boolean;
+  }) =>
+    new Listener({
+      host: side.host,
+      port: side.port,
+      requestTimeoutSeconds: config.REQUEST_TIMEOUT_SECONDS,
+      notify: side.notify ? (request, response) => notify.handle(request, response) : undefined,
+      app: createApp({
+        postroom,
+        keys,
+        version,
+        sources: () => ({ http: { connected: postroom.open, taken: notify.taken, refused: notify.refused } }),
+        detailed: side.notify,
+        page: side.page,
+        trustProxy: config.TRUST_PROXY,
+        log,
+      }),
+      upgrade: side.upgrades ? (request, socket, head) => door.upgrade(request, socket, head) : undefined,
+    });
+  const front = listener({
+    host: config.HOST,
+    port: config.PORT,
+    notify: !config.INTERNAL_ONLY,
+    page: config.development,
+    upgrades: true,
+  });
+  const internal =
+    config.INTERNAL_PORT === undefined
+      ? undefined
+      : listener({
+          host: config.INTERNAL_HOST,
+          port: config.INTERNAL_PORT,
+          notify: true,
+          page: false,
+          upgrades: false,
+        });
+
+  let stopping: Promise<void> | undefined;
+  return {
+    async start() {
+      await front.start();
+      await internal?.start();
+      await postroom.start();
+      timetable.start();
+    },
+    stop() {
+      stopping ??= stop();
+      return stopping;
+    },
+    get url() {
+      return front.url;
+    },
+    get internalUrl() {
+      return internal?.url;
+    },
+  };
+
+  async function stop(): Promise<void> {
+    postroom.stopAccepting();
+    await door.drain(config.DRAIN_SECONDS);
+    timetable.stop();
+    // Health answers until the last connection is gone, so that a load balancer sees the draining.
+    await Promise.all([front.stop(), internal?.stop()]);
+    postroom.stop();
+    await journal.close();
+  }
+}

@@ -1,0 +1,173 @@
+import { isUtf8 } from 'node:buffer';
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { Logger } from 'pino';
+import type { PublisherKeys } from '../auth/keys.js';
+import type { Postroom, Receipt } from '../core/postroom.js';
+import { formToJson } from '../model/form.js';
+import {
+  maxBodyBytes,
+  type Notification,
+  type Parsed,
+  type ParseNotifications,
+} from '../model/notification.js';
+import { internalProblem, PROBLEM_TYPE, Problem } from '../model/problem.js';
+
+export interface NotifyOptions {
+  readonly postroom: Postroom;
+  readonly parse: ParseNotifications;
+  readonly keys: PublisherKeys;
+  readonly maxNotificationBytes: number;
+  /** The network address of the caller. */
+  readonly callerOf: (request: IncomingMessage) => string;
+  readonly log: Logger;
+}
+
+/** `POST /notify`, as a plain listener: with Express in front of it a server answers a sixth as many. */
+export class NotifyEndpoint {
+  readonly #options: NotifyOptions;
+  readonly #maxBodyBytes: number;
+  /** Notifications accepted, those with a repeated key included. */
+  taken = 0;
+  /** Requests, and items of batches, that were refused. */
+  refused = 0;
+
+  constructor(options: NotifyOptions) {
+    this.#options = options;
+    this.#maxBodyBytes = maxBodyBytes(options.maxNotificationBytes);
+  }
+
+  /** Answers one request. Never throws. */
+  handle(request: IncomingMessage, response: ServerResponse): void {
+    this.#answer(request, response).catch(error => {
+      const problem = this.#refuse(error);
+      if (response.destroyed || response.headersSent) return;
+      send(response, problem.status, PROBLEM_TYPE, JSON.stringify(problem), problem.headers);
+    });
+  }
+
+  async #answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const { keys, callerOf, parse } = this.#options;
+    if (request.method !== 'POST')
+      throw new Problem('method_not_allowed', `/notify takes POST, not ${request.method}.`, {
+        headers: { Allow: 'POST' },
+      });
+    keys.require(request.headers.authorization, callerOf(request));
+    const isForm = isFormBody(request);
+    const body = await readBody(request, response, this.#maxBodyBytes);
+    if (body === undefined) return;
+    if (!isUtf8(body)) throw new Problem('invalid_json', 'The body is not valid UTF-8.');
+    const text = body.toString();
+    const { batch, items } = parse(isForm ? formToJson(text) : text, idempotencyKey(request));
+    if (batch) return this.#answerBatch(response, items);
+    const [item] = items;
+    if (item === undefined || item instanceof Problem) throw item;
+    send(response, 200, JSON_TYPE, JSON.stringify(await this.#publish(item)));
+  }
+
+  async #answerBatch(response: ServerResponse, items: Parsed['items']): Promise<void> {
+    // Started one after another without waiting: order is kept, and a journal can commit them together.
+    const results = await Promise.all(items.map(item => this.#result(item)));
+    const failed = results.some(result => 'error' in result);
+    send(response, failed ? 207 : 200, JSON_TYPE, JSON.stringify({ results }));
+  }
+
+  async #result(item: Notification | Problem): Promise<Receipt | { error: Problem }> {
+    try {
+      if (item instanceof Problem) throw item;
+      return await this.#publish(item);
+    } catch (error) {
+      return { error: this.#refuse(error) };
+    }
+  }
+
+  async #publish(notification: Notification): Promise<Receipt> {
+    const receipt = await this.#options.postroom.publish(notification);
+    this.taken++;
+    return receipt;
+  }
+
+  #refuse(error: unknown): Problem {
+    this.refused++;
+    if (error instanceof Problem) return error;
+    this.#options.log.error({ err: error }, 'a publish failed');
+    return internalProblem(error);
+  }
+}
+
+const JSON_TYPE = 'application/json';
+const FORM_TYPE = 'application/x-www-form-urlencoded';
+
+function send(
+  response: ServerResponse,
+  status: number,
+  type: string,
+  body: string,
+  headers: Readonly<Record<string, string>> = {},
+): void {
+  response.writeHead(status, { 'Content-Type': type, 'Content-Length': Buffer.byteLength(body), ...headers });
+  response.end(body);
+}
+
+/** Whether the body is a form; throws where it is neither that nor JSON. */
+function isFormBody({ headers }: IncomingMessage): boolean {
+  const [type = '', ...parameters] = (headers['content-type'] ?? '').toLowerCase().split(';');
+  const charset = parameters
+    .find(parameter => parameter.trim().startsWith('charset='))
+    ?.split('=')[1]
+    ?.replaceAll('"', '')
+    .trim();
+  const isForm = type.trim() === FORM_TYPE;
+  if (!isForm && type.trim() !== JSON_TYPE)
+    throw new Problem(
+      'unsupported_media_type',
+      `Send the header "Content-Type: ${JSON_TYPE}" (or ${FORM_TYPE}).`,
+    );
+  if (charset !== undefined && charset !== 'utf-8' && charset !== 'utf8')
+    throw new Problem('unsupported_media_type', `The charset is ${charset}; send UTF-8.`);
+  if (headers['content-encoding'] !== undefined && headers['content-encoding'] !== 'identity')
+    throw new Problem(
+      'unsupported_media_type',
+      'Compressed bodies are not taken; send it without Content-Encoding.',
+    );
+  return isForm;
+}
+
+function idempotencyKey({ headers }: IncomingMessage): string | undefined {
+  const key = headers['idempotency-key'];
+  // Header bytes come as Latin-1; a key in the body is UTF-8, and the same key must be the same.
+  return typeof key === 'string' ? Buffer.from(key, 'latin1').toString() : undefined;
+}
+
+/** The body, or undefined for a caller that went away. Throws where it is larger than the limit in bytes. */
+function readBody(
+  request: IncomingMessage,
+  response: ServerResponse,
+  limit: number,
+): Promise<Buffer | undefined> {
+  const announced = Number(request.headers['content-length'] ?? 0);
+  if (announced > limit) throw bodyTooLarge(announced, limit);
+  // Asked for only now: a caller that is refused never sends its body (RFC 9110 §10.1.1).
+  if (request.headers.expect !== undefined) response.writeContinue();
+  return new Promise((resolve, reject) => {
+    const chunks: Buffer[] = [];
+    let bytes = 0;
+    request.on('data', (chunk: Buffer) => {
+      bytes += chunk.length;
+      if (bytes <= limit) chunks.push(chunk);
+      else {
+        chunks.length = 0;
+        reject(bodyTooLarge(bytes, limit));
+      }
+    });
+    request.on('end', () => resolve(chunks.length === 1 ? chunks[0] : Buffer.concat(chunks)));
+    request.on('close', () => resolve(undefined));
+    request.on('error', () => resolve(undefined));
+  });
+}
+
+function bodyTooLarge(bytes: number, limit: number): Problem {
+  return new Problem(
+    'payload_too_large',
+    `The body has ${bytes} bytes or more; the limit is ${limit}. Send several smaller requests.`,
+  );
+}

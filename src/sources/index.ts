@@ -1,0 +1,1 @@
+export { NotifyEndpoint } from './http.js';

@@ -1,0 +1,116 @@
+import { describe, expect, it } from '@jest/globals';
+import fc from 'fast-check';
+import { Connection, type Encoder, type Socket } from '../../src/core/connection.js';
+import { Outbox } from '../../src/core/outbox.js';
+
+/** A socket that keeps what it was written, one item a write. */
+class Writes implements Socket {
+  readonly waiting = 0;
+  readonly writes: string[] = [];
+
+  write(bytes: Buffer, taken?: () => void): void {
+    this.writes.push(String(bytes));
+    taken?.();
+  }
+
+  close(): void {}
+}
+
+const encoder: Encoder = {
+  notification() {
+    throw new Error('not used here');
+  },
+};
+
+function turnEnd(): Promise<void> {
+  return new Promise(resolve => setImmediate(resolve));
+}
+
+describe('outbox', () => {
+  it('writes each connection exactly its frames, in order, in one write a turn', async () => {
+    const CONNECTIONS = 5;
+    // A turn: frames, each sent to some of the connections; some of them are flushed in between.
+    const send = fc.record({
+      frame: fc.string({ minLength: 1, maxLength: 4 }).map(text => Buffer.from(text)),
+      to: fc.array(fc.nat(CONNECTIONS - 1), { maxLength: 8 }),
+    });
+    await fc.assert(
+      fc.asyncProperty(fc.array(fc.array(send, { maxLength: 20 }), { maxLength: 4 }), async turns => {
+        const outbox = new Outbox(
+          () => undefined,
+          () => undefined,
+        );
+        const sockets = Array.from({ length: CONNECTIONS }, () => new Writes());
+        const connections = sockets.map(socket => new Connection(socket, encoder, undefined));
+        const expected: string[][] = sockets.map(() => []);
+        for (const turn of turns) {
+          const owed = sockets.map(() => '');
+          for (const { frame, to } of turn) {
+            for (const index of to) {
+              outbox.send(connections[index] as Connection, frame);
+              owed[index] += String(frame);
+            }
+          }
+          await turnEnd();
+          owed.forEach((text, index) => {
+            if (text !== '') expected[index]?.push(text);
+          });
+        }
+        expect(sockets.map(socket => socket.writes)).toEqual(expected);
+      }),
+    );
+  });
+
+  it('gives those who are owed the same the same buffer', async () => {
+    const buffers: Buffer[] = [];
+    const socket: Socket = { waiting: 0, write: bytes => void buffers.push(bytes), close: () => undefined };
+    const outbox = new Outbox(
+      () => undefined,
+      () => undefined,
+    );
+    const connections = Array.from({ length: 3 }, () => new Connection(socket, encoder, undefined));
+    for (const frame of [Buffer.from('one'), Buffer.from('two')])
+      for (const connection of connections) outbox.send(connection, frame);
+    await turnEnd();
+    expect(String(buffers[0])).toBe('onetwo');
+    expect(buffers).toHaveLength(3);
+    expect(new Set(buffers).size).toBe(1);
+  });
+
+  it('writes nothing to a connection that was closed in the turn, and at once to one that is flushed', async () => {
+    const outbox = new Outbox(
+      () => undefined,
+      () => undefined,
+    );
+    const [gone, flushed] = [new Writes(), new Writes()];
+    const closed = new Connection(gone, encoder, undefined);
+    const early = new Connection(flushed, encoder, undefined);
+    outbox.send(closed, Buffer.from('lost'));
+    closed.closed = true;
+    outbox.send(early, Buffer.from('first'));
+    outbox.flush(early);
+    expect(flushed.writes).toEqual(['first']);
+    outbox.send(early, Buffer.from('second'));
+    await turnEnd();
+    expect(flushed.writes).toEqual(['first', 'second']);
+    expect(gone.writes).toEqual([]);
+  });
+
+  it('tells a reader that its bytes were taken, also when it was owed none', async () => {
+    const taken: Connection[] = [];
+    const outbox = new Outbox(
+      connection => taken.push(connection),
+      () => undefined,
+    );
+    const socket = new Writes();
+    const reader = new Connection(socket, encoder, undefined);
+    reader.reading = { cursor: 0, past: new Map(), replays: [] };
+    outbox.awaitTaken(reader);
+    await turnEnd();
+    outbox.awaitTaken(reader);
+    outbox.send(reader, Buffer.from('frame'));
+    await turnEnd();
+    expect(socket.writes).toEqual(['', 'frame']);
+    expect(taken).toEqual([reader, reader]);
+  });
+});

@@ -1,0 +1,57 @@
+import { afterEach } from '@jest/globals';
+import { pino } from 'pino';
+import { readConfig } from '../../src/config.js';
+import { createServer, type Server } from '../../src/server.js';
+
+export const KEY = 'a-key-for-tests-of-32-characters';
+export const JWT_SECRET = 'a-secret-for-tests-of-32-bytes-or-more';
+
+export interface TestServer extends Server {
+  /** `ws://…` with a path and query. */
+  ws(pathAndQuery?: string): string;
+  /** Posts a notification (or a batch) and returns the parsed answer. Throws where it is not 200. */
+  notify(body: object): Promise<{ id: string; connections: number; duplicate: boolean }>;
+  /** What the server logged, one object a line. */
+  readonly logged: { level: number; msg: string; [field: string]: unknown }[];
+}
+
+const running = new Set<Server>();
+
+afterEach(async () => {
+  await Promise.all([...running].map(server => server.stop()));
+  running.clear();
+});
+
+/** A server of its own on port 0, in this process, with settings as in the environment. Stopped after the test. */
+export async function startServer(
+  settings: Record<string, string> = {},
+  options: { now?: () => number } = {},
+): Promise<TestServer> {
+  const logged: TestServer['logged'] = [];
+  const log = pino({ level: 'debug' }, { write: line => logged.push(JSON.parse(line)) });
+  const config = readConfig({ PORT: '0', NOTIFY_KEYS: KEY, JWT_SECRET, DRAIN_SECONDS: '0', ...settings });
+  const server = createServer(config, log, { version: '0.0.0-test', ...options });
+  await server.start();
+  running.add(server);
+  return {
+    start: server.start,
+    stop: server.stop,
+    get url() {
+      return server.url;
+    },
+    get internalUrl() {
+      return server.internalUrl;
+    },
+    logged,
+    ws: (pathAndQuery = '/') => server.url.replace('http', 'ws') + pathAndQuery,
+    async notify(body) {
+      const response = await fetch(`${server.internalUrl ?? server.url}/notify`, {
+        method: 'POST',
+        headers: { authorization: `Bearer ${KEY}`, 'content-type': 'application/json' },
+        body: JSON.stringify(body),
+      });
+      if (response.status !== 200) throw new Error(`${response.status}: ${await response.text()}`);
+      return response.json() as Promise<{ id: string; connections: number; duplicate: boolean }>;
+    },
+  };
+}
