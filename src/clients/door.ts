@@ -1,7 +1,7 @@
 import type { IncomingMessage } from 'node:http';
 import type { Socket as NetSocket } from 'node:net';
 import type { Duplex } from 'node:stream';
-import { WebSocketServer } from 'ws';
+import { type WebSocket, WebSocketServer } from 'ws';
 import { EVERYONE } from '../model/address.js';
 import { CLOSE } from '../model/close.js';
 import { matches } from '../model/pattern.js';
@@ -53,17 +53,21 @@ export class Door {
   /** Takes or refuses a request to upgrade. Never throws. */
   upgrade(request: IncomingMessage, socket: NetSocket, head: Buffer): void {
     // Until ws takes over, a peer that vanishes would be an unhandled error.
-    const ignore = () => socket.destroy();
-    socket.on('error', ignore);
+    socket.on('error', destroyBroken);
     const refusal = this.#refusal(request);
     if (refusal !== undefined) return refuse(socket, refusal);
     this.#server.handleUpgrade(request, socket, head, ws => {
-      socket.off('error', ignore);
-      const wsSocket = new WsSocket(ws, socket);
-      this.#sockets.add(wsSocket);
-      ws.on('close', () => this.#sockets.delete(wsSocket));
-      openSession(this.#context, ws, wsSocket, openingOf(request));
+      socket.off('error', destroyBroken);
+      this.#admit(ws, socket, openingOf(request));
     });
+  }
+
+  // Apart from `upgrade`, for its listeners live as long as the connection, and the request must not.
+  #admit(ws: WebSocket, net: NetSocket, opening: Opening): void {
+    const socket = new WsSocket(ws, net);
+    this.#sockets.add(socket);
+    ws.on('close', () => this.#sockets.delete(socket));
+    openSession(this.#context, ws, socket, opening);
   }
 
   /**
@@ -134,4 +138,8 @@ function refuse(socket: Duplex, problem: Problem): void {
 
 function after(milliseconds: number): Promise<void> {
   return new Promise(resolve => setTimeout(resolve, milliseconds));
+}
+
+function destroyBroken(this: NetSocket): void {
+  this.destroy();
 }
