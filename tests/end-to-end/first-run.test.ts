@@ -1,0 +1,39 @@
+import { createServer } from 'node:net';
+import { describe, expect, it } from '@jest/globals';
+import { runShell } from '../support/commands.js';
+import { runProcess, startProcess } from '../support/process.js';
+import { describeWith } from '../support/requires.js';
+
+const isFree = await new Promise<boolean>(resolve => {
+  const probe = createServer().once('error', () => resolve(false));
+  probe.listen(8080, '127.0.0.1', () => probe.close(() => resolve(true)));
+});
+
+describeWith(['curl'], 'first run, without any settings', () => {
+  if (!isFree) {
+    it.skip('skipped: something else listens on 127.0.0.1:8080', () => {});
+    return;
+  }
+
+  it('listens on 127.0.0.1:8080 and prints an address to open and a curl line that works', async () => {
+    const server = await startProcess({ PORT: undefined });
+
+    expect(server.url).toBe('http://127.0.0.1:8080');
+    expect(server.output()).toContain(`http://127.0.0.1:8080/#key=${server.key}`);
+    const curl = /curl (?:\\\n|[^\n])*/.exec(server.output())?.[0];
+    const answer = await runShell(`${curl} -s -w '\\n%{http_code}'`);
+    expect(answer.stdout).toMatch(/^\{"id":"\d+-\d+","connections":0,"duplicate":false\}\n200$/);
+    expect(await server.stop()).toBe(0);
+  });
+});
+
+describe('with NODE_ENV=production and nothing else set', () => {
+  it('exits with 1 and names all that is missing in one message, not a stack trace', async () => {
+    const { code, output } = await runProcess({ NODE_ENV: 'production', PORT: '0' });
+
+    expect(code).toBe(1);
+    expect(output).toContain('NOTIFY_KEYS');
+    expect(output).toContain('JWT_SECRET');
+    expect(output).not.toMatch(/^\s+at /m);
+  });
+});

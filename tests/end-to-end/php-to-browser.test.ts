@@ -1,0 +1,121 @@
+import { readFileSync } from 'node:fs';
+import { expect, it } from '@jest/globals';
+import { openPage, openSite } from '../support/browser.js';
+import { runPhp } from '../support/commands.js';
+import { type ServerProcess, startProcess } from '../support/process.js';
+import { snippet } from '../support/readme.js';
+import { describeWith } from '../support/requires.js';
+
+const listener = readFileSync(new URL('listener.html', import.meta.url), 'utf8');
+
+/** A visitor's page, on another origin than the server's, with a plain WebSocket that has joined by the time it resolves. */
+async function openListener(server: ServerProcess, query: Record<string, string>) {
+  const socket = `ws://127.0.0.1:${server.port}/ws?${new URLSearchParams(query)}`;
+  const page = await openPage();
+  await page.goto(`${await openSite(listener)}#${encodeURIComponent(socket)}`);
+  return {
+    page,
+    state: (text: string) => page.getByText(text, { exact: true }).waitFor(),
+    shown: page.locator('li'),
+  };
+}
+
+/** The value that a PHP array or named argument of the snippet gives to this name. */
+function wordOf(name: string, script: string): string {
+  const value = new RegExp(`\\b${name}'?\\s*(?:=>|:)\\s*['"]([^'"]+)['"]`).exec(script)?.[1];
+  if (!value) throw new Error(`The snippet names no ${name}:\n${script}`);
+  return value;
+}
+
+function publisher(server: ServerProcess): Record<string, string> {
+  return { POSTROOM_URL: server.url, POSTROOM_KEY: server.key };
+}
+
+/** A page that runs the script and shows what the script logs. */
+function pageWith(script: string): string {
+  const show = `console.log = (...all) => document.body.append(all.map(one => JSON.stringify(one)).join(' '))`;
+  const body = script.includes('<script') ? script : `<script type="module">${script}</script>`;
+  return `<!doctype html><meta charset="utf-8"><link rel="icon" href="data:,"><body><script>${show}</script>${body}`;
+}
+
+async function notify(server: ServerProcess, notification: object): Promise<void> {
+  const response = await fetch(`${server.url}/notify`, {
+    method: 'POST',
+    headers: { authorization: `Bearer ${server.key}`, 'content-type': 'application/json' },
+    body: JSON.stringify(notification),
+  });
+  expect(response.status).toBe(200);
+}
+
+describeWith(['php', 'chromium'], 'from PHP to a browser', () => {
+  it.each(['php-curl', 'php-function'])(
+    'a browser shows what the %s snippet of README.md posts',
+    async name => {
+      const script = snippet(name);
+      const room = wordOf('room', script);
+      const server = await startProcess({ PUBLIC_ROOMS: '*' });
+      const browser = await openListener(server, { room });
+      await browser.state(`listening to ${room}`);
+
+      const php = await runPhp(script, publisher(server));
+
+      expect(php).toMatchObject({ code: 0, stderr: '' });
+      await browser.shown.first().waitFor();
+      expect(await browser.shown.allTextContents()).toEqual([
+        expect.stringContaining(wordOf('event', script)),
+      ]);
+      expect(browser.page.faults).toEqual([]);
+    },
+  );
+
+  it('a token signed by the php-token snippet of README.md opens a private room', async () => {
+    const secret = 'a secret that PHP and Postroom share, 32 bytes or more';
+    const server = await startProcess({ JWT_SECRET: secret });
+    const php = await runPhp(`${snippet('php-token')}\necho "\\n", $token ?? '';`, { JWT_SECRET: secret });
+    expect(php).toMatchObject({ code: 0, stderr: '' });
+    const token = /[\w-]+\.[\w-]+\.[\w-]+/.exec(php.stdout)?.[0] ?? '';
+    const claims = JSON.parse(Buffer.from(token.split('.')[1] ?? '', 'base64url').toString());
+    const room: string = claims.rooms[0].replace('*', '42');
+
+    const member = await openListener(server, { room, token });
+    const stranger = await openListener(server, { room });
+    await member.state(`listening to ${room}`);
+    await stranger.state('error: forbidden');
+    await notify(server, { room, event: 'private', data: 'for members' });
+    await notify(server, { user: String(claims.sub), event: 'personal', data: 'for you' });
+
+    await member.shown.nth(1).waitFor();
+    expect(await member.shown.allTextContents()).toEqual(['private "for members"', 'personal "for you"']);
+    expect(await stranger.shown.count()).toBe(0);
+  });
+});
+
+describeWith(['chromium'], 'in a browser', () => {
+  it('the browser snippet of README.md shows a notification', async () => {
+    const server = await startProcess();
+    const script = snippet('browser').replaceAll(
+      /(127\.0\.0\.1|localhost):8080/g,
+      `127.0.0.1:${server.port}`,
+    );
+    const room = /[?&]room=([^&'"`\s]+)/.exec(script)?.[1];
+    if (!room) throw new Error(`The snippet joins no room:\n${script}`);
+    const page = await openPage();
+    const joined = page
+      .waitForEvent('websocket')
+      .then(socket =>
+        socket.waitForEvent('framereceived', ({ payload }) => String(payload).includes('"subscribed"')),
+      );
+    await Promise.all([joined, page.goto(await openSite(pageWith(script)))]);
+
+    await notify(server, { room, event: 'order.paid', data: { text: 'Parcel for Zoë' } });
+
+    await page.getByText('Parcel for Zoë').first().waitFor();
+    expect(page.faults).toEqual([]);
+  });
+
+  it('a token that nobody signed closes the connection with a code that a browser can read', async () => {
+    const server = await startProcess();
+    const browser = await openListener(server, { room: 'public.demo', token: 'a.b.c' });
+    await browser.state('closed with 4501');
+  });
+});

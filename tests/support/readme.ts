@@ -1,0 +1,15 @@
+import { readFileSync } from 'node:fs';
+
+/**
+ * The fenced code block that follows `<!-- snippet: name -->` in README.md: what is printed there is what is
+ * tested.
+ */
+export function snippet(name: string): string {
+  const readme = readFileSync(new URL('../../README.md', import.meta.url), 'utf8');
+  const marker = `<!-- snippet: ${name} -->`;
+  const start = readme.indexOf(marker);
+  if (start === -1) throw new Error(`README.md has no ${marker}`);
+  const block = /^\s*```[^\n]*\n([\s\S]*?)\n```/.exec(readme.slice(start + marker.length));
+  if (!block?.[1]) throw new Error(`README.md: no fenced block follows ${marker}`);
+  return block[1];
+}
