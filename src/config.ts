@@ -117,7 +117,8 @@ const Settings = z.object({
     .transform(text => (/^(off|false)$/i.test(text) ? '0' : text))
     .pipe(whole(0, 0, 100).unwrap())
     .default(0),
-  JOURNAL: z.enum(['memory'], 'must be memory').default('memory'),
+  JOURNAL: z.enum(['disk', 'memory'], 'must be disk or memory').default('memory'),
+  DATA_DIR: z.string().default('./data'),
   RETENTION_SECONDS: whole(600, 1, 30 * 24 * 60 * 60),
   RETENTION_BYTES: whole(64 * 1024 * 1024, 1024, 64 * 1024 ** 3),
   MAX_NOTIFICATION_BYTES: whole(102400, 64, 8 * 1024 * 1024),

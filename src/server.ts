@@ -32,7 +32,7 @@ export function createServer(
 ): Server {
   const { version, now = Date.now } = options;
   const retention = { seconds: config.RETENTION_SECONDS, bytes: config.RETENTION_BYTES };
-  const journal = journals[config.JOURNAL]({ retention }, now);
+  const journal = journals[config.JOURNAL]({ retention, directory: config.DATA_DIR, now, log });
   const postroom = new Postroom({ journal, retention, maxBufferedBytes: config.MAX_BUFFERED_BYTES, now });
 
   const keys = new PublisherKeys(config.NOTIFY_KEYS, now);

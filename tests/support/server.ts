@@ -29,7 +29,14 @@ export async function startServer(
 ): Promise<TestServer> {
   const logged: TestServer['logged'] = [];
   const log = pino({ level: 'debug' }, { write: line => logged.push(JSON.parse(line)) });
-  const config = readConfig({ PORT: '0', NOTIFY_KEYS: KEY, JWT_SECRET, DRAIN_SECONDS: '0', ...settings });
+  const config = readConfig({
+    PORT: '0',
+    NOTIFY_KEYS: KEY,
+    JWT_SECRET,
+    JOURNAL: 'memory',
+    DRAIN_SECONDS: '0',
+    ...settings,
+  });
   const server = createServer(config, log, { version: '0.0.0-test', ...options });
   await server.start();
   running.add(server);
