@@ -208,8 +208,8 @@ export class DiskJournal implements Journal {
     try {
       await root.batch(() => {
         for (const { time, sequence, id, notification } of entries) {
-          store.put([time, sequence], storedOf(notification));
-          if (notification.key !== undefined) keys.put(notification.key, id);
+          void store.put([time, sequence], storedOf(notification));
+          if (notification.key !== undefined) void keys.put(notification.key, id);
         }
       });
     } catch (error) {
@@ -268,11 +268,11 @@ export class DiskJournal implements Journal {
       if (last === undefined) return;
       await stores.root.batch(() => {
         for (const { time, sequence, id, notification } of doomed) {
-          stores.entries.remove([time, sequence]);
+          void stores.entries.remove([time, sequence]);
           const { key } = notification;
-          if (key !== undefined && stores.keys.get(key) === id) stores.keys.remove(key);
+          if (key !== undefined && stores.keys.get(key) === id) void stores.keys.remove(key);
         }
-        stores.meta.put('floor', last.id);
+        void stores.meta.put('floor', last.id);
       });
       this.#bytes -= bytes;
     }
