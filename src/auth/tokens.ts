@@ -51,7 +51,7 @@ export class Tokens {
 
   /** Whom a token names and what it allows. Throws a TokenError. */
   verify(token: string): Identity {
-    let refusal = new TokenError('invalid', 'no key is set that could check this token');
+    let refusal: TokenError | undefined;
     for (const verifier of this.#verifiers) {
       try {
         return identityOf(
@@ -63,10 +63,10 @@ export class Tokens {
       } catch (error) {
         const fault = tokenError(error);
         // An expired one was signed with this key, which tells more than what another key says of it.
-        if (refusal.fault !== 'expired') refusal = fault;
+        if (refusal?.fault !== 'expired') refusal = fault;
       }
     }
-    throw refusal;
+    throw refusal ?? new TokenError('invalid', 'no key is set that could check this token');
   }
 }
 

@@ -1,0 +1,73 @@
+/**
+ * Publishes to all listeners without pause over so many keep-alive connections, each posting again when it is
+ * answered, as long as no more than `window` notifications are still on their way to the slowest listener.
+ */
+import { Progress } from './progress.js';
+import { openPublisher } from './publisher.js';
+
+export class Fanout {
+  #drain;
+  delivered = 0;
+  /** From the publish to its last listener, in ms, of every notification that all have heard. */
+  latencies = [];
+  /** Resolves when, after `stop()`, everything published has been answered and heard. */
+  drained = new Promise(resolve => {
+    this.#drain = resolve;
+  });
+
+  #window;
+  #progress;
+  #postedAt; // ms, by number of the notification modulo the window
+  #idle;
+  #unanswered = 0;
+  #posted = 0;
+  #stopped = false;
+
+  constructor({ port, request, listeners, connections, window }) {
+    this.#window = window;
+    this.#progress = new Progress(listeners.length, window);
+    this.#postedAt = new Float64Array(window);
+    const answered = publisher => this.#answered(publisher);
+    this.#idle = Array.from({ length: connections }, () => openPublisher({ port, request, answered }));
+    for (const listener of listeners) listener.received = 0;
+    this.#postMore();
+  }
+
+  heard(listener, count) {
+    const from = listener.received;
+    listener.received += count;
+    this.delivered += count;
+    if (listener.received > this.#posted) throw new Error('a notification came twice');
+    let complete = this.#progress.slowest;
+    if (!this.#progress.step(from, listener.received)) return;
+    for (const now = performance.now(); complete < this.#progress.slowest; complete++) {
+      this.latencies.push(now - this.#postedAt[complete % this.#window]);
+    }
+    this.#postMore();
+  }
+
+  stop() {
+    this.#stopped = true;
+    this.#closeIdle();
+  }
+
+  #answered(publisher) {
+    this.#unanswered--;
+    this.#idle.push(publisher);
+    this.#postMore();
+  }
+
+  #postMore() {
+    if (this.#stopped) return this.#closeIdle();
+    while (this.#idle.length > 0 && this.#posted - this.#progress.slowest < this.#window) {
+      this.#postedAt[this.#posted++ % this.#window] = performance.now();
+      this.#unanswered++;
+      this.#idle.pop().post();
+    }
+  }
+
+  #closeIdle() {
+    while (this.#idle.length > 0) this.#idle.pop().close();
+    if (this.#unanswered === 0 && this.#progress.slowest === this.#posted) this.#drain();
+  }
+}

@@ -1,0 +1,96 @@
+/** Posts notifications over bare TCP sockets. */
+import { connect } from 'node:net';
+
+/** All publishers read into one piece of memory: each chunk is copied before the next one is read. */
+const chunk = Buffer.allocUnsafeSlow(16 * 1024);
+
+/** Where new connections come from in turn: one address alone would run out of ports in a few seconds. */
+const SOURCES = Array.from({ length: 64 }, (_, i) => `127.0.0.${i + 2}`);
+let source = 0;
+
+/** A keep-alive connection; after each `post()` it tells `answered(publisher)`. */
+export function openPublisher({ port, request, answered }) {
+  const socket = dial({ port, answered: () => answered(publisher) });
+  const lost = () => {
+    throw new Error('the server closed a connection that publishes');
+  };
+  socket.once('close', lost);
+  const publisher = {
+    post: () => socket.write(request),
+    close() {
+      socket.off('close', lost);
+      socket.destroy();
+    },
+  };
+  return publisher;
+}
+
+/** The same, but each `post()` opens a new connection and closes it when answered, as PHP-FPM does. */
+export function openFreshPublisher({ port, request, answered }) {
+  const publisher = {
+    post() {
+      const socket = dial({
+        port,
+        localAddress: nextSource(),
+        answered() {
+          socket.destroy();
+          answered(publisher);
+        },
+      });
+      socket.write(request);
+    },
+    close() {},
+  };
+  return publisher;
+}
+
+export function notifyRequest({ port, key, room }) {
+  const body = JSON.stringify({
+    room,
+    event: 'order.paid',
+    data: { order: 4711, total: '129.90', currency: 'EUR', paid: true },
+  });
+  const head = [
+    'POST /notify HTTP/1.1',
+    `Host: 127.0.0.1:${port}`,
+    `Authorization: Bearer ${key}`,
+    'Content-Type: application/json',
+    `Content-Length: ${Buffer.byteLength(body)}`,
+    '\r\n',
+  ];
+  return Buffer.from(head.join('\r\n') + body);
+}
+
+function dial({ port, localAddress, answered }) {
+  let text = '';
+  return connect({
+    port,
+    localAddress,
+    host: '127.0.0.1',
+    noDelay: true,
+    onread: {
+      buffer: chunk,
+      callback(length) {
+        text += chunk.latin1Slice(0, length);
+        if (!isWhole(text)) return true;
+        if (!text.startsWith('HTTP/1.1 200')) throw new Error(`publish refused: ${text}`);
+        text = '';
+        answered();
+        return true;
+      },
+    },
+  });
+}
+
+function nextSource() {
+  source = (source + 1) % SOURCES.length;
+  return SOURCES[source];
+}
+
+function isWhole(answer) {
+  const end = answer.indexOf('\r\n\r\n');
+  if (end < 0) return false;
+  const length = /^content-length: *(\d+)/im.exec(answer);
+  if (!length) throw new Error(`an answer without Content-Length: ${answer}`);
+  return answer.length >= end + 4 + Number(length[1]);
+}

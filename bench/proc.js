@@ -1,0 +1,35 @@
+/** What Linux tells about a process, read from /proc. */
+import { readdirSync, readFileSync } from 'node:fs';
+
+const TICK_MICROS = 10_000; // the unit of /proc/stat, fixed at 1/100 s
+
+/** CPU time that all threads of a process have used, in µs; /proc/PID/stat would only count in steps of 10 ms. */
+export function cpuMicros(pid) {
+  let nanos = 0;
+  for (const thread of readdirSync(`/proc/${pid}/task`)) {
+    nanos += Number(readFileSync(`/proc/${pid}/task/${thread}/schedstat`, 'latin1').split(' ')[0]);
+  }
+  return nanos / 1000;
+}
+
+/** Time that the given cores were at work for anybody, or were taken away by a hypervisor, in µs. */
+export function busyMicros(cores) {
+  const lines = readFileSync('/proc/stat', 'latin1').split('\n');
+  let ticks = 0;
+  for (const core of cores) {
+    const [user, nice, system, , , irq, softirq, steal] = lines[core + 1].split(/ +/).slice(1).map(Number);
+    ticks += user + nice + system + irq + softirq + steal;
+  }
+  return ticks * TICK_MICROS;
+}
+
+/** Memory of a process that is in RAM, in KiB. */
+export function rssKiB(pid) {
+  return Number(/^VmRSS:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/status`, 'latin1'))[1]);
+}
+
+/** How many files and sockets a process started from here can open (Node raises itself to the hard limit). */
+export function openFilesLimit() {
+  const hard = /^Max open files\s+\S+\s+(\S+)/m.exec(readFileSync('/proc/self/limits', 'latin1'))[1];
+  return hard === 'unlimited' ? Number.POSITIVE_INFINITY : Number(hard);
+}

@@ -1,0 +1,122 @@
+/**
+ * npm run bench                    every question
+ * npm run bench -- storm connect   some of them
+ *   --rounds N                     how often each is measured (default 3); the table shows medians
+ *   --only baseline|postroom       one side alone
+ *   --json FILE                    the figures of every round
+ */
+import { existsSync, writeFileSync } from 'node:fs';
+import { cpus } from 'node:os';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { parseArgs } from 'node:util';
+import connect from './connect.js';
+import fanoutScale from './fanout-scale.js';
+import { pinned, withServer } from './harness.js';
+import idle from './idle.js';
+import oneAtATime from './one-at-a-time.js';
+import publish from './publish.js';
+import storm from './storm.js';
+import { figure, table } from './table.js';
+
+/** A run in which others took more than this of the two cores is done again, so many times at most. */
+const MOST_OTHERS = 0.2;
+const TRIES = 4;
+const CALM_DOWN_MS = 3_000;
+
+const QUESTIONS = {
+  storm,
+  'one-at-a-time': oneAtATime,
+  publish,
+  connect,
+  idle,
+  'fanout-scale': fanoutScale,
+};
+
+const { values: options, positionals } = parseArgs({
+  allowPositionals: true,
+  options: {
+    rounds: { type: 'string', default: '3' },
+    only: { type: 'string' },
+    json: { type: 'string' },
+  },
+});
+if (!existsSync('/proc/self/schedstat'))
+  throw new Error('this needs Linux: CPU and memory are read from /proc');
+const names = positionals.length ? positionals : Object.keys(QUESTIONS);
+const unknown = names.filter(name => !Object.hasOwn(QUESTIONS, name));
+if (unknown.length) throw new Error(`no such question: ${unknown}; there are ${Object.keys(QUESTIONS)}`);
+
+const servers = ['baseline', 'postroom'].filter(server => server === (options.only ?? server));
+if (servers.length === 0) throw new Error('--only takes baseline or postroom');
+const machine = {
+  date: new Date().toISOString(),
+  node: process.version,
+  cpu: `${cpus().length} × ${cpus()[0].model.trim()}`,
+  pinning: pinned ? 'server on core 0, load on core 1' : 'none: no taskset or a single core; expect noise',
+};
+for (const [what, value] of Object.entries(machine)) console.log(`${what}: ${value}`);
+
+const rows = [];
+let disturbedRuns = 0;
+for (const name of names) rows.push(...(await measureAll(name, QUESTIONS[name])));
+
+console.log(`\n${table(rows)}\n\nMedians; rounds: ${options.rounds}.`);
+if (disturbedRuns > 0)
+  console.log(`${disturbedRuns} runs stayed disturbed by other programs: do not trust their rates.`);
+if (options.json) {
+  const plain = rows.map(({ target, ...row }) => ({ ...row, target: target?.text }));
+  writeFileSync(options.json, `${JSON.stringify({ ...machine, disturbedRuns, rows: plain }, null, 2)}\n`);
+}
+
+/** Baseline and Postroom take turns, so that a slow minute of the machine meets both. */
+async function measureAll(name, question) {
+  const reason = question.needs?.();
+  if (reason) {
+    console.log(`${name}: left out: ${reason}`);
+    return [];
+  }
+  const results = Object.entries(question.rows).map(([key, row]) => ({
+    question: name,
+    key,
+    ...row,
+    baseline: [],
+    postroom: [],
+  }));
+  for (let round = 1; round <= Number(options.rounds); round++) {
+    for (const server of servers) {
+      const figures = await undisturbed(`${name} ${round}/${options.rounds} ${server}`, server, question);
+      for (const result of results) result[server].push(figures[result.key]);
+    }
+  }
+  return results;
+}
+
+/** The figures of a run in which the machine did little else; after too many tries those of the calmest. */
+async function undisturbed(title, server, question) {
+  let calmest = { others: Number.POSITIVE_INFINITY };
+  for (let tries = 0; tries < TRIES; tries++) {
+    const { figures, usages } = await withServer(server, question.measure);
+    const others = Math.max(0, ...usages.map(usage => usage.othersShare));
+    const disturbed = others > MOST_OTHERS;
+    console.log(
+      `${title}: ${summary(figures, usages)}${disturbed ? ` disturbed by others: ${percent(others)} %` : ''}`,
+    );
+    if (others < calmest.others) calmest = { figures, others };
+    if (!disturbed) return figures;
+    await sleep(CALM_DOWN_MS);
+  }
+  disturbedRuns++;
+  return calmest.figures;
+}
+
+/** The figures of one run, and how busy both sides were: a load side near 100 % would have measured itself. */
+function summary(figures, usages) {
+  const values = Object.entries(figures).map(([key, value]) => `${key} ${figure(value)}`);
+  if (usages.length === 0) return values.join(', ');
+  const busy = side => usages.map(usage => percent(usage[side])).join('/');
+  return `${values.join(', ')} (CPU: server ${busy('serverShare')} %, load ${busy('loadShare')} %)`;
+}
+
+function percent(share) {
+  return Math.round(share * 100);
+}
