@@ -1,8 +1,9 @@
 /** Starts the server under test and the load side, each on a core of its own, and stops them again. */
 import { spawn, spawnSync } from 'node:child_process';
-import { existsSync } from 'node:fs';
+import { existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { availableParallelism, tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 const SERVER_CORE = 0;
@@ -15,7 +16,8 @@ export const JWT_SECRET = 'bench-secret-0123456789abcdef-0123456789abcdef';
 /** The servers by name; `joined` is what tells a listener that it will now be served. */
 const SERVERS = {
   baseline: { file: path('./baseline.js'), joined: 'upgrade' },
-  postroom: { file: path('../dist/main.js'), joined: 'subscribed' },
+  postroom: { file: path('../dist/main.js'), joined: 'subscribed', journal: 'memory' },
+  disk: { file: path('../dist/main.js'), joined: 'subscribed', journal: 'disk' },
 };
 
 export const pinned =
@@ -39,9 +41,10 @@ export async function withServer(name, measure) {
 }
 
 async function startServer(name) {
-  const { file, joined } = SERVERS[name];
+  const { file, joined, journal } = SERVERS[name];
   if (!existsSync(file)) throw new Error(`${file} does not exist: npm run build makes it`);
   const port = await freePort();
+  const directory = mkdtempSync(join(tmpdir(), 'postroom-bench-'));
   const child = start(SERVER_CORE, [file], {
     // Nothing of the caller's settings, and a directory without .env: the defaults are what is measured.
     env: {
@@ -49,16 +52,21 @@ async function startServer(name) {
       NODE_ENV: 'production',
       HOST: '127.0.0.1',
       PORT: `${port}`,
-      JOURNAL: 'memory',
+      JOURNAL: journal,
       LOG_LEVEL: 'warn',
       NOTIFY_KEYS: KEY,
       JWT_SECRET,
     },
-    cwd: tmpdir(),
+    cwd: directory,
     stdio: ['ignore', 'inherit', 'inherit'],
   });
   await ready(child, port);
-  return { name, pid: child.pid, port, joined, stop: () => child.kill('SIGKILL') };
+  return { name, pid: child.pid, port, joined, stop: () => stop(child, directory) };
+}
+
+function stop(child, directory) {
+  child.once('exit', () => rmSync(directory, { recursive: true, force: true }));
+  child.kill('SIGKILL');
 }
 
 /** Starts load.js; `ask` sends it one command and waits for what came of it. */

@@ -13,6 +13,7 @@ import connect from './connect.js';
 import fanoutScale from './fanout-scale.js';
 import { pinned, withServer } from './harness.js';
 import idle from './idle.js';
+import journal from './journal.js';
 import oneAtATime from './one-at-a-time.js';
 import publish from './publish.js';
 import storm from './storm.js';
@@ -30,6 +31,7 @@ const QUESTIONS = {
   connect,
   idle,
   'fanout-scale': fanoutScale,
+  journal,
 };
 
 const { values: options, positionals } = parseArgs({
@@ -84,7 +86,11 @@ async function measureAll(name, question) {
   }));
   for (let round = 1; round <= Number(options.rounds); round++) {
     for (const server of servers) {
-      const figures = await undisturbed(`${name} ${round}/${options.rounds} ${server}`, server, question);
+      const figures = await undisturbed(
+        `${name} ${round}/${options.rounds} ${server}`,
+        question.servers?.[server] ?? server,
+        question,
+      );
       for (const result of results) result[server].push(figures[result.key]);
     }
   }
