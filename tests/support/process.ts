@@ -18,6 +18,7 @@ export interface ServerProcess {
   key: string;
   /** Where it runs, and so where `./data` is; pass it on to start another one with the same past. */
   directory: string;
+  pid: number;
   /** Everything printed so far, both streams in the order in which they came. */
   output(): string;
   /** Resolves when the process is gone: its exit code, or null if the signal ended it. */
@@ -38,6 +39,7 @@ export async function startProcess(
   return {
     ...started,
     directory,
+    pid: child.pid,
     output: child.output,
     stop: child.stop,
   };
@@ -91,6 +93,7 @@ function launch(env: Environment, directory: string) {
 
   return {
     exited,
+    pid: child.pid ?? 0,
     output: () => output,
     waitFor: <T>(find: (lines: string) => T | undefined) => waitFor(child, () => output, find),
     stop: (signal: NodeJS.Signals = 'SIGTERM') => {

@@ -86,9 +86,9 @@ export class InsistentPublisher {
   }
 
   /** Resolves when this one was accepted. */
-  async publish(room: string, data: string): Promise<void> {
+  async publish(room: string, data: string, fields: { event?: string; key?: string } = {}): Promise<void> {
     for (;;) {
-      const answer = await this.#post(JSON.stringify({ room, event: 'counted', data, key: data }));
+      const answer = await this.#post(JSON.stringify({ room, event: 'counted', data, key: data, ...fields }));
       if (answer?.status === 200) {
         this.accepted.set(data, JSON.parse(answer.body).id);
         return;

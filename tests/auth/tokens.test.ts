@@ -1,0 +1,244 @@
+import { createHmac, generateKeyPairSync } from 'node:crypto';
+import { afterEach, describe, expect, it, jest } from '@jest/globals';
+import jwt from 'jsonwebtoken';
+import type { Identity } from '../../src/auth/identity.js';
+import { TokenError, Tokens } from '../../src/auth/tokens.js';
+
+const SECRET = 'the-secret-of-32-bytes-or-more-it-has';
+const PREVIOUS = 'the-previous-secret-of-32-bytes-or-more';
+const NOW = 1_763_856_000;
+const EXP = NOW + 3600;
+
+function keyPair(kind: 'rsa' | 'P-256' | 'P-384' | 'P-521') {
+  const { publicKey, privateKey } =
+    kind === 'rsa'
+      ? generateKeyPairSync('rsa', { modulusLength: 2048 })
+      : generateKeyPairSync('ec', { namedCurve: kind });
+  return {
+    publicKey: String(publicKey.export({ type: 'spki', format: 'pem' })),
+    privateKey: String(privateKey.export({ type: 'pkcs8', format: 'pem' })),
+  };
+}
+
+const RSA = keyPair('rsa');
+const symmetric = new Tokens([SECRET], undefined);
+
+function sign(claims: object, options: jwt.SignOptions = {}, secret: jwt.Secret = SECRET): string {
+  return jwt.sign({ exp: EXP, iat: NOW, ...claims }, secret, options);
+}
+
+/** A token of these parts, signed with HS256 whatever they say. */
+function signRaw(header: object | string, payload: object | string, secret = SECRET): string {
+  const text = [header, payload]
+    .map(part => (typeof part === 'string' ? part : JSON.stringify(part)))
+    .map(part => Buffer.from(part).toString('base64url'))
+    .join('.');
+  return `${text}.${createHmac('sha256', secret).update(text).digest('base64url')}`;
+}
+
+function refusal(tokens: Tokens, token: string): TokenError {
+  let identity: Identity;
+  try {
+    identity = tokens.verify(token);
+  } catch (error) {
+    if (!(error instanceof TokenError)) throw error;
+    if (token !== '') expect(error.message).not.toContain(token);
+    return error;
+  }
+  throw new Error(`it was taken: ${JSON.stringify(identity)}`);
+}
+
+function atSecond(second: number): void {
+  jest.spyOn(Date, 'now').mockReturnValue(second * 1000);
+}
+
+afterEach(() => {
+  jest.restoreAllMocks();
+});
+
+describe('a token', () => {
+  it('names user, rooms and end', () => {
+    atSecond(NOW);
+    const rooms = ['orders', 'a.*'];
+    expect(symmetric.verify(sign({ sub: '42', rooms }))).toEqual({ user: '42', rooms, expires: EXP });
+    expect(symmetric.verify(sign({}))).toEqual({ user: undefined, rooms: [], expires: EXP });
+  });
+
+  it.each([
+    ['a number', 42, '42'],
+    ['zero', 0, '0'],
+    ['the greatest safe integer', Number.MAX_SAFE_INTEGER, '9007199254740991'],
+    ['200 characters', '😀'.repeat(200), '😀'.repeat(200)],
+  ])('may have %s as sub', (_what, sub, user) => {
+    atSecond(NOW);
+    expect(symmetric.verify(signRaw({ alg: 'HS256' }, { sub, exp: EXP })).user).toBe(user);
+  });
+
+  it.each([
+    ['an unsafe integer', 2 ** 53],
+    ['a fraction', 1.5],
+    ['nothing in it', ''],
+    ['201 characters', 'x'.repeat(201)],
+    ['half a surrogate pair', '\ud800'],
+    ['null', null],
+    ['a list', ['42']],
+  ])('may not have %s as sub', (_what, sub) => {
+    atSecond(NOW);
+    const error = refusal(symmetric, signRaw({ alg: 'HS256' }, { sub, exp: EXP }));
+    expect(error.fault).toBe('invalid');
+    expect(error.message).toMatch(/\bsub\b/);
+  });
+
+  it.each([
+    ['a text', 'orders'],
+    ['numbers', [1]],
+    ['a pattern of 201 characters', ['x'.repeat(201)]],
+    ['null', null],
+  ])('may not have %s as rooms', (_what, rooms) => {
+    atSecond(NOW);
+    const error = refusal(symmetric, sign({ rooms }));
+    expect(error.fault).toBe('invalid');
+    expect(error.message).toMatch(/\brooms\b/);
+  });
+});
+
+describe('the time of a token', () => {
+  it.each([
+    ['before its end', EXP - 1],
+    ['at its end', EXP],
+    ['within 30 s after its end', EXP + 29],
+  ])('lets it hold %s', (_what, second) => {
+    atSecond(second);
+    expect(symmetric.verify(sign({ sub: 'alice' }))).toMatchObject({ user: 'alice', expires: EXP });
+  });
+
+  it.each([EXP + 30, EXP + 31, EXP + 1e6])('is over 30 s after its end', second => {
+    atSecond(second);
+    expect(refusal(symmetric, sign({})).fault).toBe('expired');
+  });
+
+  it('lets a clock that is 30 s ahead sign', () => {
+    atSecond(NOW);
+    expect(symmetric.verify(sign({ nbf: NOW + 30, iat: NOW + 30 })).expires).toBe(EXP);
+    expect(refusal(symmetric, sign({ nbf: NOW + 31 })).fault).toBe('invalid');
+  });
+
+  it.each([
+    ['missing', undefined],
+    ['a text', String(EXP)],
+    ['null', null],
+  ])('must have an end that is not %s', (_what, exp) => {
+    atSecond(NOW);
+    const error = refusal(symmetric, signRaw({ alg: 'HS256' }, { sub: 'alice', exp }));
+    expect(error.fault).toBe('invalid');
+    expect(error.message).toMatch(/\bexp\b/);
+  });
+});
+
+describe('the signature of a token', () => {
+  it.each(['HS256', 'HS384', 'HS512'] as const)('may be %s with a secret', algorithm => {
+    atSecond(NOW);
+    expect(symmetric.verify(sign({ sub: 'alice' }, { algorithm })).user).toBe('alice');
+  });
+
+  it.each(['RS256', 'RS384', 'RS512', 'PS256', 'PS384', 'PS512'] as const)(
+    'may be %s with an RSA key, and nothing else',
+    algorithm => {
+      atSecond(NOW);
+      const tokens = new Tokens([], RSA.publicKey);
+      expect(tokens.verify(sign({ sub: 'alice' }, { algorithm }, RSA.privateKey)).user).toBe('alice');
+      expect(refusal(tokens, sign({})).fault).toBe('invalid');
+      expect(refusal(symmetric, sign({}, { algorithm }, RSA.privateKey)).fault).toBe('invalid');
+    },
+  );
+
+  it.each([
+    ['ES256', 'P-256'],
+    ['ES384', 'P-384'],
+    ['ES512', 'P-521'],
+  ] as const)('may be %s with a key on %s, and nothing else', (algorithm, curve) => {
+    atSecond(NOW);
+    const [pair, other] = [keyPair(curve), keyPair(curve)];
+    const tokens = new Tokens([], pair.publicKey);
+    expect(tokens.verify(sign({ sub: 'alice' }, { algorithm }, pair.privateKey)).user).toBe('alice');
+    expect(refusal(tokens, sign({}, { algorithm }, other.privateKey)).fault).toBe('invalid');
+    expect(refusal(tokens, sign({}, { algorithm: 'RS256' }, RSA.privateKey)).fault).toBe('invalid');
+  });
+
+  it('may be of the previous secret', () => {
+    atSecond(NOW);
+    const tokens = new Tokens([SECRET, PREVIOUS], undefined);
+    for (const secret of [SECRET, PREVIOUS])
+      expect(tokens.verify(sign({ sub: 'alice' }, {}, secret)).user).toBe('alice');
+    expect(refusal(symmetric, sign({}, {}, PREVIOUS)).fault).toBe('invalid');
+  });
+
+  it('may be of a secret or of a key where both are set', () => {
+    atSecond(NOW);
+    const tokens = new Tokens([SECRET], RSA.publicKey);
+    expect(tokens.verify(sign({ sub: 'a' })).user).toBe('a');
+    expect(tokens.verify(sign({ sub: 'b' }, { algorithm: 'RS256' }, RSA.privateKey)).user).toBe('b');
+  });
+
+  it('is not the text of the public key as a secret', () => {
+    atSecond(NOW);
+    const forged = signRaw({ alg: 'HS256', typ: 'JWT' }, { sub: 'admin', exp: EXP }, RSA.publicKey);
+    expect(refusal(new Tokens([], RSA.publicKey), forged).fault).toBe('invalid');
+    expect(refusal(new Tokens([SECRET], RSA.publicKey), forged).fault).toBe('invalid');
+  });
+
+  it('is not left out', () => {
+    atSecond(NOW);
+    const none = jwt.sign({ sub: 'admin', exp: EXP }, null, { algorithm: 'none' });
+    const [header, payload] = sign({ sub: 'admin' }).split('.');
+    const upper = signRaw({ alg: 'NONE' }, { sub: 'admin', exp: EXP });
+    for (const tokens of [symmetric, new Tokens([], RSA.publicKey), new Tokens([], undefined)])
+      for (const token of [none, `${header}.${payload}.`, `${header}.${payload}`, upper])
+        expect(refusal(tokens, token).fault).toBe('invalid');
+  });
+
+  it('is of the whole token', () => {
+    atSecond(NOW);
+    const [header, payload, signature] = sign({ sub: 'alice' }).split('.');
+    const other = Buffer.from(JSON.stringify({ sub: 'admin', exp: EXP })).toString('base64url');
+    expect(refusal(symmetric, `${header}.${other}.${signature}`).fault).toBe('invalid');
+    expect(refusal(symmetric, `${header}.${payload}.${signature}x`).fault).toBe('invalid');
+  });
+
+  it('that is wrong is invalid, also when the token has expired', () => {
+    atSecond(EXP + 31);
+    expect(refusal(symmetric, sign({}, {}, PREVIOUS)).fault).toBe('invalid');
+    expect(refusal(new Tokens([PREVIOUS, SECRET], undefined), sign({})).fault).toBe('expired');
+    expect(refusal(new Tokens([SECRET, PREVIOUS], RSA.publicKey), sign({})).fault).toBe('expired');
+  });
+
+  // Known gap: the next key's "invalid signature" takes the place of what the right key found.
+  it.failing('that is right lets the real fault be told, whatever other keys say', () => {
+    atSecond(NOW);
+    const tokens = new Tokens([SECRET, PREVIOUS], undefined);
+    expect(refusal(tokens, sign({ rooms: 'orders' })).message).toMatch(/rooms/);
+  });
+});
+
+describe('what is no token', () => {
+  it.each([
+    ['nothing', ''],
+    ['dots', '..'],
+    ['a word', 'null'],
+    ['broken base64', '!!!.???.###'],
+    ['a header that is no JSON', signRaw('{"alg":', { exp: EXP })],
+    ['a header that is null', signRaw('null', { exp: EXP })],
+    ['a payload that is no JSON', signRaw({ alg: 'HS256', typ: 'JWT' }, '{"exp":')],
+    ['a payload that is no JSON, without typ', signRaw({ alg: 'HS256' }, 'exp')],
+    ['a payload that is a text', signRaw({ alg: 'HS256', typ: 'JWT' }, '"exp"')],
+    ['a payload that is null', signRaw({ alg: 'HS256', typ: 'JWT' }, 'null')],
+    ['a payload that is a list', signRaw({ alg: 'HS256', typ: 'JWT' }, '[]')],
+    ['four parts', `${signRaw({ alg: 'HS256' }, { exp: EXP })}.x`],
+    ['a megabyte', 'x'.repeat(1024 * 1024)],
+  ])('is refused: %s', (_what, token) => {
+    atSecond(NOW);
+    const error = refusal(symmetric, token);
+    expect(error.fault).toBe('invalid');
+    expect(error.message).toMatch(/^the (token|claim)/);
+  });
+});

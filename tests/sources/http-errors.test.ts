@@ -1,0 +1,195 @@
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { afterEach, describe, expect, it } from '@jest/globals';
+import { type Logger, pino } from 'pino';
+import request from 'supertest';
+import { PublisherKeys } from '../../src/auth/keys.js';
+import { Postroom } from '../../src/core/postroom.js';
+import type { Journal } from '../../src/journal/journal.js';
+import { notificationParser } from '../../src/model/notification.js';
+import { Problem } from '../../src/model/problem.js';
+import { NotifyEndpoint } from '../../src/sources/http.js';
+import { connect } from '../support/client.js';
+import { expectProblem, FORM, post } from '../support/notify.js';
+import { KEY, startServer } from '../support/server.js';
+
+const BODY = { room: 'public.a', event: 'e' };
+const WRONG = { authorization: 'Bearer not-one-of-the-keys-of-this-server' };
+
+describe('an answer that is no success', () => {
+  it.each([
+    ['no header', ''],
+    ['a wrong key', WRONG.authorization],
+    ['half of the key', `Bearer ${KEY.slice(0, 16)}`],
+    ['the key and more', `Bearer ${KEY}x`],
+    ['two keys', `Bearer ${KEY} ${KEY}`],
+    ['no key', 'Bearer '],
+    ['the key without a scheme', KEY],
+    ['another scheme', `Basic ${Buffer.from(`x:${KEY}`).toString('base64')}`],
+  ])('is 401 unauthorized for %s', async (_what, authorization) => {
+    const server = await startServer();
+    const response = await post(server, BODY, { authorization });
+    const { detail } = expectProblem(response, 401, 'unauthorized');
+    expect(response.headers['www-authenticate']).toMatch(/^Bearer\b/);
+    expect(detail).toMatch(/Authorization.*NOTIFY_KEYS|NOTIFY_KEYS.*Authorization/s);
+    expect(JSON.stringify([response.body, server.logged])).not.toContain(KEY.slice(0, 16));
+  });
+
+  it.each(['get', 'head', 'put', 'patch', 'delete', 'options'] as const)(
+    'is 405 method_not_allowed for %s',
+    async method => {
+      const server = await startServer();
+      const response = await request(server.url)[method]('/notify');
+      expect(response.status).toBe(405);
+      expect(response.headers.allow).toBe('POST');
+      if (method !== 'head')
+        expect(expectProblem(response, 405, 'method_not_allowed').detail).toMatch(/POST/);
+    },
+  );
+
+  it('is 404 not_found for other paths, and says where to post', async () => {
+    const server = await startServer();
+    for (const path of ['/notify/', '/notifications', '/Notify', '/notify.php']) {
+      const response = await request(server.url).post(path).set('authorization', `Bearer ${KEY}`).send(BODY);
+      expect(expectProblem(response, 404, 'not_found').detail).toMatch(/\/notify/);
+    }
+  });
+
+  it.each([
+    ['text/plain', { 'content-type': 'text/plain' }],
+    ['multipart/form-data', { 'content-type': 'multipart/form-data; boundary=x' }],
+    ['application/jsonp', { 'content-type': 'application/jsonp' }],
+    ['another charset', { 'content-type': 'application/json; charset=iso-8859-1' }],
+    ['a form of another charset', { 'content-type': `${FORM}; charset=windows-1252` }],
+    ['a compressed body', { 'content-encoding': 'gzip' }],
+  ])('is 415 unsupported_media_type for %s', async (_what, headers) => {
+    const server = await startServer();
+    const { detail } = expectProblem(await post(server, BODY, headers), 415, 'unsupported_media_type');
+    expect(detail).toMatch(/application\/json|UTF-8|Content-Encoding/);
+  });
+
+  it('is 413 payload_too_large with size and limit', async () => {
+    const server = await startServer();
+    const response = await post(server, { ...BODY, data: 'x'.repeat(102_400) });
+    expect(expectProblem(response, 413, 'payload_too_large').detail).toMatch(/\b1024\d\d\b.*\b102400\b/);
+  });
+});
+
+describe('wrong keys', () => {
+  it('are 429 rate_limited after 20 in a minute, while a right key passes', async () => {
+    let now = Date.now();
+    const server = await startServer({}, { now: () => now });
+    for (let i = 0; i < 20; i++) await post(server, BODY, WRONG).expect(401);
+    now += 12_000;
+    const response = await post(server, BODY, WRONG);
+    expectProblem(response, 429, 'rate_limited');
+    expect(response.headers['retry-after']).toBe('48');
+    await post(server, BODY).expect(200);
+    await post(server, BODY, WRONG).expect(429);
+    now += 48_000;
+    await post(server, BODY, WRONG).expect(401);
+  });
+
+  it('are counted for each caller, seen past the trusted proxy', async () => {
+    const server = await startServer({ TRUST_PROXY: '1' });
+    const from = (address: string) => post(server, BODY, { ...WRONG, 'x-forwarded-for': address });
+    for (let i = 0; i < 20; i++) await from(`10.0.0.${i}, 192.0.2.1`).expect(401);
+    await from('10.0.0.99, 192.0.2.1').expect(429);
+    await from('192.0.2.1, 192.0.2.2').expect(401);
+  });
+
+  it('are counted by the peer where no proxy is trusted', async () => {
+    const server = await startServer();
+    for (let i = 0; i < 20; i++)
+      await post(server, BODY, { ...WRONG, 'x-forwarded-for': `192.0.2.${i}` }).expect(401);
+    await post(server, BODY, { ...WRONG, 'x-forwarded-for': '192.0.2.99' }).expect(429);
+  });
+});
+
+describe('what goes wrong on our side', () => {
+  const closing: (() => void)[] = [];
+  afterEach(() => {
+    for (const close of closing.splice(0)) close();
+  });
+
+  /** The endpoint on a journal that fails as it is told. */
+  async function failing(
+    error: Error,
+    { start = true } = {},
+  ): Promise<{ url: string; logged: string[]; notify: NotifyEndpoint }> {
+    const journal: Journal = {
+      kind: 'failing',
+      append: () => Promise.reject(error),
+      follow: async () => '0-0',
+      status: () => ({ available: false, lagMs: 0 }),
+      close: async () => undefined,
+    };
+    const retention = { seconds: 600, bytes: 1e6 };
+    const postroom = new Postroom({ journal, retention, maxBufferedBytes: 1e6, now: Date.now });
+    if (start) await postroom.start();
+    const logged: string[] = [];
+    const log: Logger = pino({}, { write: line => void logged.push(line) });
+    const notify = new NotifyEndpoint({
+      postroom,
+      parse: notificationParser({ maxBytes: 1000, retentionSeconds: 600 }),
+      keys: new PublisherKeys([KEY], Date.now),
+      maxNotificationBytes: 1000,
+      callerOf: () => 'test',
+      log,
+    });
+    const server = createServer((incoming, response) => notify.handle(incoming, response));
+    await new Promise<void>(resolve => server.listen(0, '127.0.0.1', resolve));
+    closing.push(() => {
+      postroom.stop();
+      server.close();
+      server.closeAllConnections();
+    });
+    return { url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`, logged, notify };
+  }
+
+  it('is 500 internal: the log knows what, the answer does not', async () => {
+    const endpoint = await failing(new Error('disk /srv/secret is on fire'));
+    const response = await post(endpoint, BODY);
+    expectProblem(response, 500, 'internal');
+    expect(JSON.stringify([response.body, response.headers])).not.toMatch(/fire|secret|Error/);
+    expect(endpoint.logged.join()).toContain('disk /srv/secret is on fire');
+  });
+
+  it('is 503 unavailable with Retry-After before the start', async () => {
+    const endpoint = await failing(new Error('not reached'), { start: false });
+    const response = await post(endpoint, BODY);
+    expectProblem(response, 503, 'unavailable');
+    expect(response.headers['retry-after']).toMatch(/^\d+$/);
+  });
+
+  it('is 503 unavailable, as the journal says it, also in a batch', async () => {
+    const problem = new Problem('unavailable', 'The disk is full.', { headers: { 'Retry-After': '7' } });
+    const endpoint = await failing(problem);
+    const response = await post(endpoint, BODY);
+    expect(expectProblem(response, 503, 'unavailable').detail).toBe('The disk is full.');
+    expect(response.headers['retry-after']).toBe('7');
+    const batch = await post(endpoint, [BODY, BODY]);
+    expect(batch.status).toBe(207);
+    expect(batch.body.results).toEqual(
+      Array(2).fill({ error: expect.objectContaining({ status: 503, code: 'unavailable' }) }),
+    );
+    expect(endpoint.notify).toMatchObject({ taken: 0, refused: 3 });
+  });
+});
+
+describe('a server that is stopping', () => {
+  it('answers 503 unavailable with Retry-After', async () => {
+    const server = await startServer();
+    const client = await connect(server.ws());
+    await client.next();
+    // It does not read the closing handshake, so that the draining waits for it.
+    client.socket.pause();
+    const stopped = server.stop();
+    const response = await post(server, BODY);
+    client.socket.resume();
+    expectProblem(response, 503, 'unavailable');
+    expect(response.headers['retry-after']).toMatch(/^\d+$/);
+    await stopped;
+    expect(await client.closed).toMatchObject({ code: 4400 });
+  });
+});
