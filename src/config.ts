@@ -32,8 +32,8 @@ export function readConfig(environment: Readonly<Record<string, string | undefin
   const faults = settings.success
     ? contradictions(settings.data, development)
     : [
-        ...settings.error.issues.map(issue => `${issue.path.join('.')} ${issue.message}`),
-        ...missing(given, development),
+        ...settings.error.issues.map(faultOf),
+        ...otherContradictions(given, settings.error.issues, development),
       ];
   if (!settings.success || faults.length > 0) throw new ConfigError(faults);
   const { NOTIFY_KEYS, JWT_SECRET, JWT_PUBLIC_KEY } = settings.data;
@@ -117,7 +117,7 @@ const Settings = z.object({
     .transform(text => (/^(off|false)$/i.test(text) ? '0' : text))
     .pipe(whole(0, 0, 100).unwrap())
     .default(0),
-  JOURNAL: z.enum(['disk', 'memory'], 'must be disk or memory').default('memory'),
+  JOURNAL: z.enum(['disk', 'memory'], 'must be disk or memory').default('disk'),
   DATA_DIR: z.string().default('./data'),
   RETENTION_SECONDS: whole(600, 1, 30 * 24 * 60 * 60),
   RETENTION_BYTES: whole(64 * 1024 * 1024, 1024, 64 * 1024 ** 3),
@@ -138,26 +138,32 @@ const Settings = z.object({
     .default('info'),
 });
 
-/** Faults that are told beside those of single settings: what production must have. */
-function missing(given: Readonly<Record<string, string | undefined>>, development: boolean): string[] {
-  if (development) return [];
-  const faults = [];
-  if (given.NOTIFY_KEYS === undefined)
-    faults.push(`NOTIFY_KEYS is required with NODE_ENV=production; ${HOW_TO_MAKE_ONE}`);
-  if (given.JWT_SECRET === undefined && given.JWT_PUBLIC_KEY === undefined)
-    faults.push(`JWT_SECRET (or JWT_PUBLIC_KEY) is required with NODE_ENV=production; ${HOW_TO_MAKE_ONE}`);
-  return faults;
+function faultOf(issue: z.core.$ZodIssue): string {
+  return `${issue.path.join('.')} ${issue.message}`;
 }
 
-function contradictions(settings: z.output<typeof Settings>, development: boolean): string[] {
-  const faults = missing(
-    {
-      NOTIFY_KEYS: settings.NOTIFY_KEYS[0],
-      JWT_SECRET: settings.JWT_SECRET,
-      JWT_PUBLIC_KEY: settings.JWT_PUBLIC_KEY,
-    },
-    development,
+/** What contradicts among the settings that are right by themselves, so that all is told at once. */
+function otherContradictions(
+  given: Readonly<Record<string, string | undefined>>,
+  issues: readonly z.core.$ZodIssue[],
+  development: boolean,
+): string[] {
+  const wrong = issues.map(issue => String(issue.path[0]));
+  const right = Object.fromEntries(Object.entries(given).filter(([name]) => !wrong.includes(name)));
+  const settings = Settings.safeParse(right);
+  if (!settings.success) return [];
+  return contradictions(settings.data, development).filter(
+    fault => !wrong.some(name => fault.startsWith(name)),
   );
+}
+
+/** What is wrong with settings that are right each by itself. */
+function contradictions(settings: z.output<typeof Settings>, development: boolean): string[] {
+  const faults = [];
+  if (!development && settings.NOTIFY_KEYS.length === 0)
+    faults.push(`NOTIFY_KEYS is required with NODE_ENV=production; ${HOW_TO_MAKE_ONE}`);
+  if (!development && settings.JWT_SECRET === undefined && settings.JWT_PUBLIC_KEY === undefined)
+    faults.push(`JWT_SECRET (or JWT_PUBLIC_KEY) is required with NODE_ENV=production; ${HOW_TO_MAKE_ONE}`);
   if (settings.JWT_PREVIOUS_SECRET !== undefined && settings.JWT_SECRET === undefined)
     faults.push('JWT_PREVIOUS_SECRET is there to change JWT_SECRET, which is not set');
   if (settings.INTERNAL_ONLY && settings.INTERNAL_PORT === undefined)

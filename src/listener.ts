@@ -1,7 +1,13 @@
-import { createServer, type IncomingMessage, type RequestListener, type Server } from 'node:http';
+import {
+  createServer,
+  type IncomingMessage,
+  type RequestListener,
+  type Server,
+  type ServerResponse,
+} from 'node:http';
 import type { AddressInfo, Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
-import { PROBLEM_TYPE, Problem } from './model/problem.js';
+import { PROBLEM_TYPE, Problem, problemAnswer } from './model/problem.js';
 
 // Longer than the idle time of the usual proxies and of PHP's handles, so that it is not us who close first.
 const KEEP_ALIVE_MS = 75_000;
@@ -24,6 +30,8 @@ export interface ListenerOptions {
 export class Listener {
   readonly #options: ListenerOptions;
   readonly #server: Server;
+  /** The last request's answer on each socket. */
+  readonly #answers = new WeakMap<Duplex, ServerResponse>();
 
   constructor(options: ListenerOptions) {
     this.#options = options;
@@ -32,15 +40,21 @@ export class Listener {
       headersTimeout: options.requestTimeoutSeconds * 1000,
       keepAliveTimeout: KEEP_ALIVE_MS,
       connectionsCheckingInterval: CHECK_MS,
+      // Node's own answers to these two are no problem+json: a missing Host is refused here, and an expectation
+      // that nobody knows may be ignored (RFC 9110 §10.1.1).
+      requireHostHeader: false,
     });
     const dispatch: RequestListener = (request, response) => {
-      if (options.notify !== undefined && isNotify(request.url)) options.notify(request, response);
+      this.#answers.set(request.socket, response);
+      if (request.headers.host === undefined && request.httpVersion === '1.1') answerMissingHost(response);
+      else if (options.notify !== undefined && isNotify(request.url)) options.notify(request, response);
       else options.app(request, response);
     };
     this.#server.on('request', dispatch);
     // Without this Node would ask for every body, also for one that will be refused.
     this.#server.on('checkContinue', dispatch);
-    this.#server.on('clientError', answerBrokenRequest);
+    this.#server.on('checkExpectation', dispatch);
+    this.#server.on('clientError', (error, socket) => this.#answerBrokenRequest(error, socket));
     const { upgrade } = options;
     // Every socket of an http.Server is a net.Socket; its type says Duplex.
     if (upgrade !== undefined)
@@ -62,13 +76,38 @@ export class Listener {
     return `http://${family === 'IPv6' ? `[${address}]` : address}:${port}`;
   }
 
-  /** Takes no new connections; resolves when the requests under way are answered. */
+  /**
+   * Takes no new connections; resolves when the requests under way are answered, or have taken longer than a
+   * request may.
+   */
   async stop(): Promise<void> {
     if (!this.#server.listening) return;
+    const deadline = setTimeout(
+      () => this.#server.closeAllConnections(),
+      this.#options.requestTimeoutSeconds * 1000,
+    );
     await new Promise<void>(resolve => {
       this.#server.close(() => resolve());
       this.#server.closeIdleConnections();
     });
+    clearTimeout(deadline);
+  }
+
+  /** What arrives is no HTTP, or arrives too slowly. */
+  #answerBrokenRequest(error: NodeJS.ErrnoException, socket: Duplex): void {
+    const answer = this.#answers.get(socket);
+    if (answer?.req.complete && !answer.writableFinished) {
+      // Nonsense behind a good request: that one still gets its answer.
+      answer.once('finish', () => socket.destroy());
+      return;
+    }
+    // A request that was refused before its body came has had its answer.
+    const wasAnswered = answer?.headersSent && !answer.req.complete;
+    if (wasAnswered || error.code === 'ECONNRESET' || !socket.writable) {
+      socket.destroy();
+      return;
+    }
+    socket.end(problemAnswer(brokenRequest(error.code)), () => socket.destroy());
   }
 }
 
@@ -86,24 +125,21 @@ function listenError(error: NodeJS.ErrnoException, host: string, port: number): 
   return new Error(`Cannot listen on ${host}:${port}: ${why}.`, { cause: error });
 }
 
-/** What arrives is no HTTP, or arrives too slowly. */
-function answerBrokenRequest(error: NodeJS.ErrnoException, socket: Duplex): void {
-  if (error.code === 'ECONNRESET' || !socket.writable) {
-    socket.destroy();
-    return;
-  }
-  const problem =
-    error.code === 'ERR_HTTP_REQUEST_TIMEOUT'
-      ? new Problem(
-          'request_timeout',
-          'The request did not arrive completely in time (REQUEST_TIMEOUT_SECONDS).',
-        )
-      : error.code === 'HPE_HEADER_OVERFLOW'
-        ? new Problem('invalid_request', 'The request line and headers are larger than 16 KiB.')
-        : new Problem('invalid_request', 'This is not a well-formed HTTP/1.1 request.');
-  const body = JSON.stringify(problem);
-  socket.end(
-    `HTTP/1.1 ${problem.status} ${problem.code}\r\nConnection: close\r\nContent-Type: ${PROBLEM_TYPE}\r\nContent-Length: ${Buffer.byteLength(body)}\r\n\r\n${body}`,
-    () => socket.destroy(),
-  );
+function brokenRequest(code: string | undefined): Problem {
+  if (code === 'ERR_HTTP_REQUEST_TIMEOUT')
+    return new Problem(
+      'request_timeout',
+      'The request did not arrive completely in time (REQUEST_TIMEOUT_SECONDS).',
+    );
+  if (code === 'HPE_HEADER_OVERFLOW')
+    return new Problem('invalid_request', 'The request line and headers are larger than 16 KiB.');
+  return new Problem('invalid_request', 'This is not a well-formed HTTP/1.1 request.');
+}
+
+function answerMissingHost(response: ServerResponse): void {
+  const problem = new Problem('invalid_request', 'An HTTP/1.1 request needs a Host header (RFC 9112 §3.2).');
+  const body = Buffer.from(JSON.stringify(problem));
+  response
+    .writeHead(problem.status, { 'Content-Type': PROBLEM_TYPE, 'Content-Length': body.length })
+    .end(body);
 }

@@ -33,7 +33,14 @@ export function createServer(
   const { version, now = Date.now } = options;
   const retention = { seconds: config.RETENTION_SECONDS, bytes: config.RETENTION_BYTES };
   const journal = journals[config.JOURNAL]({ retention, directory: config.DATA_DIR, now, log });
-  const postroom = new Postroom({ journal, retention, maxBufferedBytes: config.MAX_BUFFERED_BYTES, now });
+  const failed = (error: unknown) => log.error({ err: error }, 'a connection could not be served');
+  const postroom = new Postroom({
+    journal,
+    retention,
+    maxBufferedBytes: config.MAX_BUFFERED_BYTES,
+    now,
+    failed,
+  });
 
   const keys = new PublisherKeys(config.NOTIFY_KEYS, now);
   const callerOf = ({ socket, headers }: IncomingMessage) =>
@@ -50,12 +57,12 @@ export function createServer(
     log,
   });
 
-  const timetable = new Timetable();
+  const timetable = new Timetable(failed);
   const secrets = [config.JWT_SECRET, config.JWT_PREVIOUS_SECRET].filter(secret => secret !== undefined);
   const door = new Door(
     {
       postroom,
-      tokens: new Tokens(secrets, config.JWT_PUBLIC_KEY),
+      tokens: new Tokens(secrets, config.JWT_PUBLIC_KEY, now),
       timetable,
       log,
       now,

@@ -19,8 +19,19 @@ export class PublisherKeys {
     this.#now = now;
   }
 
-  /** Whether an `Authorization` header carries one of the keys. Compared in constant time. */
-  accepts(header: string | undefined): boolean {
+  /**
+   * Whether an `Authorization` header carries one of the keys. Throws `rate_limited` for a caller that was
+   * wrong more than 20 times in a minute. A right key always passes, however often it was wrong before.
+   * @param caller the network address that the request came from
+   */
+  check(header: string | undefined, caller: string): boolean {
+    if (this.#accepts(header)) return true;
+    if (header !== undefined) this.#countFailure(caller);
+    return false;
+  }
+
+  /** Compares in constant time. */
+  #accepts(header: string | undefined): boolean {
     const given = Buffer.from(BEARER.exec(header ?? '')?.[1] ?? '');
     let found = false;
     for (const key of this.#keys)
@@ -28,14 +39,9 @@ export class PublisherKeys {
     return found;
   }
 
-  /**
-   * Throws `unauthorized`, or `rate_limited` for a caller that was wrong more than 20 times in a minute.
-   * A right key always passes, however often it was wrong before.
-   * @param caller the network address that the request came from
-   */
+  /** The same, but throws `unauthorized` where there is no right key. */
   require(header: string | undefined, caller: string): void {
-    if (this.accepts(header)) return;
-    this.#countFailure(caller);
+    if (this.check(header, caller)) return;
     throw new Problem(
       'unauthorized',
       header === undefined

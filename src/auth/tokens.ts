@@ -39,9 +39,15 @@ const Claims = z.object({
 /** Checks JWTs (RFC 7519). Keys are made ready once: a `KeyObject` is fifty times faster than a text. */
 export class Tokens {
   readonly #verifiers: readonly Verifier[];
+  readonly #now: () => number;
 
-  /** @param secrets for HS256/384/512, any of them valid  @param publicKey PEM for RS, PS or ES */
-  constructor(secrets: readonly string[], publicKey: string | undefined) {
+  /**
+   * @param secrets for HS256/384/512, any of them valid
+   * @param publicKey PEM for RS, PS or ES
+   * @param now milliseconds since the epoch
+   */
+  constructor(secrets: readonly string[], publicKey: string | undefined, now: () => number) {
+    this.#now = now;
     const symmetric = secrets.map(secret => ({
       key: createSecretKey(Buffer.from(secret)),
       algorithms: ['HS256', 'HS384', 'HS512'] satisfies jwt.Algorithm[],
@@ -52,18 +58,14 @@ export class Tokens {
   /** Whom a token names and what it allows. Throws a TokenError. */
   verify(token: string): Identity {
     let refusal: TokenError | undefined;
-    for (const verifier of this.#verifiers) {
+    for (const { key, algorithms } of this.#verifiers) {
       try {
-        return identityOf(
-          jwt.verify(token, verifier.key, {
-            algorithms: verifier.algorithms,
-            clockTolerance: CLOCK_TOLERANCE_SECONDS,
-          }),
-        );
+        const clockTimestamp = Math.floor(this.#now() / 1000);
+        const clockTolerance = CLOCK_TOLERANCE_SECONDS;
+        return identityOf(jwt.verify(token, key, { algorithms, clockTimestamp, clockTolerance }));
       } catch (error) {
-        const fault = tokenError(error);
-        // An expired one was signed with this key, which tells more than what another key says of it.
-        if (refusal?.fault !== 'expired') refusal = fault;
+        if (!isOfAnotherKey(error)) throw tokenError(error);
+        refusal ??= tokenError(error);
       }
     }
     throw refusal ?? new TokenError('invalid', 'no key is set that could check this token');
@@ -72,6 +74,8 @@ export class Tokens {
 
 /** The algorithms that a public key in PEM can check. Throws an Error for a key that serves none. */
 export function publicKeyVerifier(pem: string): Verifier {
+  // Node would take its public half; but a private key has no business on a machine that only checks.
+  if (pem.includes('PRIVATE KEY')) throw new Error('this is a private key; give the public one');
   const key = createPublicKey(pem);
   if (key.asymmetricKeyType === 'rsa') {
     if ((key.asymmetricKeyDetails?.modulusLength ?? 0) < 2048)
@@ -89,10 +93,20 @@ function identityOf(payload: string | jwt.JwtPayload): Identity {
   const claims = Claims.safeParse(payload);
   if (!claims.success) {
     const issue = claims.error.issues[0];
-    throw new TokenError('invalid', `the claim ${issue?.path.join('.')} ${issue?.message}`);
+    throw new TokenError(
+      'invalid',
+      issue?.path.length
+        ? `the claim ${issue.path.join('.')} ${issue.message}`
+        : 'the claims are no JSON object',
+    );
   }
   const { sub, exp, rooms } = claims.data;
   return { user: sub, rooms, expires: exp };
+}
+
+/** Whether another key may still take the token: this one did not sign it. */
+function isOfAnotherKey(error: unknown): boolean {
+  return error instanceof jwt.JsonWebTokenError && /^invalid (signature|algorithm)$/.test(error.message);
 }
 
 function tokenError(error: unknown): TokenError {

@@ -5,14 +5,14 @@ import { type WebSocket, WebSocketServer } from 'ws';
 import { EVERYONE } from '../model/address.js';
 import { CLOSE } from '../model/close.js';
 import { matches } from '../model/pattern.js';
-import { PROBLEM_TYPE, Problem } from '../model/problem.js';
+import { Problem, problemAnswer, unavailable } from '../model/problem.js';
 import { WsSocket } from './socket.js';
 import { type Opening, openSession, type SessionContext } from './websocket.js';
 
 const PATHS = ['/', '/ws'];
 const SUBPROTOCOL = 'postroom.v1';
 const BEARER_SUBPROTOCOL = /(?:^|,)\s*bearer\.([^,\s]+)/;
-const RETRY_AFTER_SECONDS = '5';
+const RETRY_AFTER_SECONDS = 5;
 const DRAIN_STEP_MS = 100;
 // A peer that does not answer the closing handshake is not waited for any longer.
 const CLOSE_TIMEOUT_MS = 2000;
@@ -98,18 +98,20 @@ export class Door {
     if (!PATHS.includes(path))
       return new Problem('not_found', `WebSockets are opened at ${PATHS.join(' or ')}.`);
     if (this.#closing || !this.#context.postroom.open)
-      return unavailable('This server is starting or shutting down; come back in a moment.');
+      return unavailable(
+        'This server is starting or shutting down; come back in a moment.',
+        RETRY_AFTER_SECONDS,
+      );
     if (this.#sockets.size >= this.#settings.maxConnections)
-      return unavailable('This server has as many connections as it takes (MAX_CONNECTIONS).');
+      return unavailable(
+        'This server has as many connections as it takes (MAX_CONNECTIONS).',
+        RETRY_AFTER_SECONDS,
+      );
     const { origin } = request.headers;
     if (origin !== undefined && !this.#settings.allowedOrigins.some(allowed => matches(allowed, origin)))
       return new Problem('forbidden', 'Pages of this origin may not connect; add it to ALLOWED_ORIGINS.');
     return undefined;
   }
-}
-
-function unavailable(detail: string): Problem {
-  return new Problem('unavailable', detail, { headers: { 'Retry-After': RETRY_AFTER_SECONDS } });
 }
 
 function openingOf({ url = '', headers }: IncomingMessage): Opening {
@@ -127,13 +129,8 @@ function openingOf({ url = '', headers }: IncomingMessage): Opening {
 
 /** Answers an upgrade that is refused, and closes. */
 function refuse(socket: Duplex, problem: Problem): void {
-  const body = JSON.stringify(problem);
-  const headers = Object.entries(problem.headers).map(([name, value]) => `${name}: ${value}\r\n`);
   socket.once('finish', () => socket.destroy());
-  socket.end(
-    `HTTP/1.1 ${problem.status} ${problem.code}\r\nConnection: close\r\nContent-Type: ${PROBLEM_TYPE}\r\n` +
-      `Content-Length: ${Buffer.byteLength(body)}\r\n${headers.join('')}\r\n${body}`,
-  );
+  socket.end(problemAnswer(problem));
 }
 
 function after(milliseconds: number): Promise<void> {

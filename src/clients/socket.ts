@@ -4,6 +4,8 @@ import type { Socket } from '../core/connection.js';
 import type { CloseReason } from '../model/close.js';
 
 const EMPTY = Buffer.alloc(0);
+// Heartbeats that a write may take: with the defaults, 1 MiB at 4 KiB a second.
+const MAX_STUCK_BEATS = 10;
 
 /**
  * A ws socket as the core sees it. Notifications go straight to the network socket below it, as whole frames
@@ -16,7 +18,7 @@ export class WsSocket implements Socket {
   #beaten = false;
   #read = 0;
   #taken = 0;
-  #stuck = false;
+  #stuckBeats = 0;
 
   /** @param net the socket that was handed to `handleUpgrade` */
   constructor(ws: WebSocket, net: NetSocket) {
@@ -50,17 +52,22 @@ export class WsSocket implements Socket {
   }
 
   /**
-   * Whether the peer gave a sign of life since the last call: it sent something or, where bytes were stuck
-   * then, took some of them. One that stands with a full socket cannot answer a ping that waits behind the rest.
+   * Whether the peer gave a sign of life since the last call: it sent something. One that stands with a full
+   * socket cannot answer a ping that waits behind the rest, so it is given time to take some of it; how much
+   * of a write has left is not to be seen before all of it has.
    */
   beat(): boolean {
     const read = this.#net.bytesRead;
     const taken = this.#net.bytesWritten - this.#net.writableLength;
-    const alive = !this.#beaten || read !== this.#read || (this.#stuck && taken !== this.#taken);
+    const hasSigned = !this.#beaten || read !== this.#read;
+    const isStuck = this.#stuckBeats > 0;
+    const hasTaken = isStuck && taken !== this.#taken;
+    const alive = hasSigned || hasTaken || (isStuck && this.#stuckBeats < MAX_STUCK_BEATS);
+    const waits = this.#net.writableLength > 0;
+    this.#stuckBeats = waits ? (hasSigned || hasTaken ? 1 : this.#stuckBeats + 1) : 0;
     this.#beaten = true;
     this.#read = read;
     this.#taken = taken;
-    this.#stuck = this.#net.writableLength > 0;
     return alive;
   }
 }

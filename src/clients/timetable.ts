@@ -14,6 +14,12 @@ export class Timetable {
   readonly #rows = new Map<number, Set<Timed>>();
   #tick = 0;
   #timer: NodeJS.Timeout | undefined;
+  readonly #failed: (error: unknown) => void;
+
+  /** @param failed told of an error of one who was due; the others get their turn all the same */
+  constructor(failed: (error: unknown) => void) {
+    this.#failed = failed;
+  }
 
   start(): void {
     this.#timer = setInterval(() => this.tick(), 1000);
@@ -42,8 +48,12 @@ export class Timetable {
     if (row === undefined) return;
     this.#rows.delete(this.#tick);
     for (const timed of row) {
-      const seconds = timed.due();
-      if (seconds !== undefined) this.add(timed, seconds);
+      try {
+        const seconds = timed.due();
+        if (seconds !== undefined) this.add(timed, seconds);
+      } catch (error) {
+        this.#failed(error);
+      }
     }
   }
 }

@@ -68,18 +68,18 @@ export function openSession(
   );
   try {
     const identity = opening.token === undefined ? ANONYMOUS : context.tokens.verify(opening.token);
-    const { user } = identity;
-    const { maxConnectionsPerUser } = context.settings;
-    if (user !== undefined && context.postroom.connectionsOf(user) >= maxConnectionsPerUser) {
-      socket.close(CLOSE.tooManyConnections);
-      return;
-    }
+    if (hasTooMany(context, identity.user)) return socket.close(CLOSE.tooManyConnections);
     new Session(context, ws, socket, identity, opening);
   } catch (error) {
     if (!(error instanceof TokenError)) return fail(context, ws, error);
     socket.write(errorFrame('invalid_token', `${error.message}.`));
     socket.close(error.fault === 'expired' ? CLOSE.tokenExpired : CLOSE.invalidToken);
   }
+}
+
+/** Whether a user has as many connections already as one may have. */
+function hasTooMany({ postroom, settings }: SessionContext, user: string | undefined): boolean {
+  return user !== undefined && postroom.connectionsOf(user) >= settings.maxConnectionsPerUser;
 }
 
 function fail(context: SessionContext, ws: WebSocket, error: unknown): void {
@@ -153,12 +153,19 @@ class Session implements Timed {
     try {
       if (isBinary) this.#close(CLOSE.binary);
       else this.#answer(String(data));
-      if (this.#context.postroom.waiting(this.#connection) > this.#context.settings.maxBufferedBytes)
-        this.#socket.pauseUntilTaken();
+      this.#holdBack();
     } catch (error) {
       this.#context.postroom.disconnect(this.#connection);
       fail(this.#context, this.#ws, error);
     }
+  }
+
+  /** A client that sends on without taking its answers is not listened to until it does. */
+  #holdBack(): void {
+    const { postroom, settings } = this.#context;
+    if (postroom.waiting(this.#connection) <= settings.maxBufferedBytes) return;
+    postroom.flush(this.#connection);
+    this.#socket.pauseUntilTaken();
   }
 
   #answer(text: string): void {
@@ -232,8 +239,10 @@ class Session implements Timed {
       this.#close(error.fault === 'expired' ? CLOSE.tokenExpired : CLOSE.invalidToken);
       return;
     }
-    if (this.#connection.user === undefined && this.#identity.user !== undefined)
+    if (this.#connection.user === undefined && this.#identity.user !== undefined) {
+      if (hasTooMany(this.#context, this.#identity.user)) return this.#close(CLOSE.tooManyConnections);
       postroom.identify(this.#connection, this.#identity.user);
+    }
     this.#send(tokenFrame(this.#identity.expires, ref));
     this.#watchExpiry();
     for (const room of postroom.roomsOf(this.#connection)) {

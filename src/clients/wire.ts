@@ -55,7 +55,8 @@ export function parseClientFrame(text: string): ClientFrame {
   if (frame.success) return frame.data;
   const ref = z.object({ ref: Ref }).safeParse(value).data?.ref;
   const issue = frame.error.issues[0];
-  if (issue?.code === 'invalid_union') throw new FrameError('unknown_type', `The types are ${TYPES}.`, ref);
+  if (issue?.code === 'invalid_union' && issue.path[0] === 'type')
+    throw new FrameError('unknown_type', `The types are ${TYPES}.`, ref);
   throw new FrameError('invalid_frame', `${issue?.path.join('.') || 'frame'}: ${issue?.message}`, ref);
 }
 

@@ -2,7 +2,7 @@ import { type Address, connectionAddress, EVERYONE, userAddress } from '../model
 import type { CloseReason } from '../model/close.js';
 import { newConnectionId } from '../model/connection-id.js';
 import type { Entry } from '../model/notification.js';
-import type { Owed } from './outbox.js';
+import type { Owed } from './owed.js';
 
 /** The socket under a connection, as the core needs it. */
 export interface Socket {

@@ -1,4 +1,15 @@
 import type { Connection } from './connection.js';
+import { Owed } from './owed.js';
+
+/** Whom the outbox tells. */
+export interface OutboxEvents {
+  /** A connection that is not live has room again: the kernel took all that was written to it. */
+  taken(connection: Connection): void;
+  /** An error of ours in serving a connection. */
+  failed(connection: Connection, error: unknown): void;
+  /** The turn's writes are done. */
+  atTurnEnd(): void;
+}
 
 /**
  * What one turn of the event loop owes every connection, written at its end, one write each.
@@ -18,19 +29,13 @@ import type { Connection } from './connection.js';
  * Control frames go the same way, so they keep their place among the notifications.
  */
 export class Outbox {
-  #root = new Owed(undefined, EMPTY);
+  #root = new Owed();
   #owing: Connection[] = [];
   #scheduled = false;
-  readonly #atTurnEnd: () => void;
-  readonly #taken: (connection: Connection) => void;
+  readonly #events: OutboxEvents;
 
-  /**
-   * @param taken a connection that is not live has room again: the kernel took all that was written to it
-   * @param atTurnEnd called once after the writes of each turn that sent something
-   */
-  constructor(taken: (connection: Connection) => void, atTurnEnd: () => void) {
-    this.#taken = taken;
-    this.#atTurnEnd = atTurnEnd;
+  constructor(events: OutboxEvents) {
+    this.#events = events;
   }
 
   /** Owes a connection one more frame. The same Buffer object for many connections is joined once. */
@@ -56,12 +61,12 @@ export class Outbox {
 
   /** Writes now what one connection is owed: before it is closed, say. */
   flush(connection: Connection): void {
-    const { owed } = connection;
+    const { owed, reading } = connection;
     if (owed === undefined) return;
     connection.owed = undefined;
     if (connection.closed) return;
-    if (connection.reading === undefined) connection.socket.write(owed.bytes());
-    else connection.socket.write(owed.bytes(), () => this.#taken(connection));
+    if (reading === undefined) connection.socket.write(owed.bytes());
+    else connection.socket.write(owed.bytes(), () => this.#guard(connection, this.#events.taken));
   }
 
   /** Makes sure that the turn has an end. */
@@ -76,62 +81,19 @@ export class Outbox {
     this.#scheduled = false;
     const owing = this.#owing;
     this.#owing = [];
-    this.#root = new Owed(undefined, EMPTY);
-    for (const connection of owing) this.flush(connection);
-    this.#atTurnEnd();
-  }
-}
-
-const EMPTY = Buffer.alloc(0);
-
-/** A node of the turn's tree: what the parent owes, then one frame. */
-export class Owed {
-  /** Bytes owed in all. */
-  readonly length: number;
-  readonly #parent: Owed | undefined;
-  readonly #frame: Buffer;
-  #lastChild: Owed | undefined;
-  #children: Map<Buffer, Owed> | undefined;
-  #bytes: Buffer | undefined;
-
-  constructor(parent: Owed | undefined, frame: Buffer) {
-    this.#parent = parent;
-    this.#frame = frame;
-    this.length = (parent?.length ?? 0) + frame.length;
+    this.#root = new Owed();
+    for (const connection of owing) this.#guard(connection, this.#flush);
+    this.#events.atTurnEnd();
   }
 
-  /** The node for what is owed here, then `frame`. */
-  plus(frame: Buffer): Owed {
-    const last = this.#lastChild;
-    if (last !== undefined && last.#frame === frame) return last;
-    return this.#otherChild(frame);
-  }
+  readonly #flush = (connection: Connection) => this.flush(connection);
 
-  /** The frames from the root to here, joined once. */
-  bytes(): Buffer {
-    if (this.#bytes !== undefined) return this.#bytes;
-    if (this.length === this.#frame.length) return this.#frame;
-    const bytes = Buffer.allocUnsafe(this.length);
-    let end = this.length;
-    for (let node: Owed | undefined = this; node !== undefined; node = node.#parent) {
-      end -= node.#frame.length;
-      node.#frame.copy(bytes, end);
+  /** What goes wrong with one connection must not keep the others from their turn. */
+  #guard(connection: Connection, serve: (connection: Connection) => void): void {
+    try {
+      serve(connection);
+    } catch (error) {
+      this.#events.failed(connection, error);
     }
-    this.#bytes = bytes;
-    return bytes;
-  }
-
-  #otherChild(frame: Buffer): Owed {
-    const last = this.#lastChild;
-    let child = this.#children?.get(frame);
-    if (child === undefined) {
-      child = new Owed(this, frame);
-      if (last !== undefined) {
-        this.#children ??= new Map([[last.#frame, last]]);
-        this.#children.set(frame, child);
-      }
-    }
-    this.#lastChild = child;
-    return child;
   }
 }

@@ -1,11 +1,11 @@
 import type { Journal } from '../journal/journal.js';
 import { type Address, roomAddress, roomOf, userAddress } from '../model/address.js';
-import type { CloseReason } from '../model/close.js';
+import { CLOSE, type CloseReason } from '../model/close.js';
 import type { Id } from '../model/id.js';
 import type { Entry, Notification } from '../model/notification.js';
-import { Problem } from '../model/problem.js';
+import { unavailable } from '../model/problem.js';
 import type { Retention } from '../model/retention.js';
-import { Connection, type Encoder, type Socket } from './connection.js';
+import { Connection, type Encoder, type Replay, type Socket } from './connection.js';
 import { Frames } from './frames.js';
 import { Hub } from './hub.js';
 import { Outbox } from './outbox.js';
@@ -13,7 +13,7 @@ import { Reader } from './reader.js';
 import { Window } from './window.js';
 
 const TRIM_INTERVAL_MS = 1000;
-const RETRY_AFTER_SECONDS = '1';
+const RETRY_AFTER_SECONDS = 1;
 
 /** What a publisher learns. */
 export interface Receipt {
@@ -44,20 +44,28 @@ export class Postroom {
   /** Notifications accepted, duplicates left out. */
   published = 0;
 
-  /** @param now milliseconds since the epoch */
+  /**
+   * @param options.now milliseconds since the epoch
+   * @param options.failed told of an error of ours in serving one connection, which is closed for it
+   */
   constructor(options: {
     journal: Journal;
     retention: Retention;
     maxBufferedBytes: number;
     now: () => number;
+    failed: (error: unknown) => void;
   }) {
     this.#journal = options.journal;
     this.#window = new Window(options.retention, options.now);
     const frames = new Frames();
-    this.#outbox = new Outbox(
-      connection => this.#reader.pump(connection),
-      () => this.#window.trim(),
-    );
+    this.#outbox = new Outbox({
+      taken: connection => this.#reader.pump(connection),
+      failed: (connection, error) => {
+        options.failed(error);
+        this.close(connection, CLOSE.internal);
+      },
+      atTurnEnd: () => this.#window.trim(),
+    });
     this.#reader = new Reader({
       window: this.#window,
       outbox: this.#outbox,
@@ -124,9 +132,7 @@ export class Postroom {
    */
   async publish(notification: Notification): Promise<Receipt> {
     if (this.#phase !== 'open')
-      throw new Problem('unavailable', 'This server is starting or shutting down; try again.', {
-        headers: { 'Retry-After': RETRY_AFTER_SECONDS },
-      });
+      throw unavailable('This server is starting or shutting down; try again.', RETRY_AFTER_SECONDS);
     const { id, duplicate } = await this.#journal.append(notification);
     if (duplicate) return { id, connections: 0, duplicate };
     this.published++;
@@ -167,9 +173,13 @@ export class Postroom {
     const address = roomAddress(room);
     const here = this.#reader.position(connection);
     const past = since === undefined ? undefined : this.#window.after(since);
-    if (!connection.joined.has(address))
-      this.#join(connection, address, past === undefined ? this.#window.end : Math.max(past, here));
-    if (past !== undefined) this.#replay(connection, address, past, here);
+    const listenedFrom = connection.joined.get(address) ?? this.#window.end;
+    this.#join(
+      connection,
+      address,
+      past === undefined ? listenedFrom : Math.min(listenedFrom, Math.max(past, here)),
+    );
+    if (past !== undefined) this.#bringPast(connection, address, past, listenedFrom);
     return {
       id: this.#window.cursorAt(past === undefined ? here : Math.min(past, here)),
       recovered: since === undefined ? undefined : past !== undefined,
@@ -201,6 +211,11 @@ export class Postroom {
   /** Sends one connection a frame, in its place among the notifications. */
   send(connection: Connection, frame: Buffer): void {
     if (!connection.closed) this.#outbox.send(connection, frame);
+  }
+
+  /** Writes now what a connection is owed, not at the end of the turn. */
+  flush(connection: Connection): void {
+    this.#outbox.flush(connection);
   }
 
   /** Bytes that wait for a connection. */
@@ -248,15 +263,16 @@ export class Postroom {
     this.#hub.join(connection, address);
   }
 
-  #replay(connection: Connection, address: Address, past: number, here: number): void {
-    this.#cancelReplay(connection, address);
-    const listensFrom = connection.joined.get(address) ?? here;
-    this.#reader.replay(connection, address, past, Math.min(here, listensFrom));
+  /** Brings a room's past; what was asked for before and not sent yet still comes. */
+  #bringPast(connection: Connection, address: Address, past: number, listenedFrom: number): void {
+    const pending = this.#cancelReplay(connection, address);
+    this.#reader.replay(connection, address, Math.min(past, pending?.next ?? past), listenedFrom);
   }
 
-  #cancelReplay(connection: Connection, address: Address): void {
+  #cancelReplay(connection: Connection, address: Address): Replay | undefined {
     const replay = this.#reader.cancelReplay(connection, address);
     if (replay !== undefined) this.#rememberSeen(connection, address, replay.from, replay.next);
+    return replay;
   }
 
   /** A later replay of another room may bring the same entries again; this is how it knows. */

@@ -64,10 +64,14 @@ export class Reader {
     this.#read(connection, position);
   }
 
-  /** Brings a room's past, from one position up to another where its listening begins. */
-  replay(connection: Connection, address: Address, from: number, until: number): void {
+  /**
+   * Brings the past of a room that is joined, from a position up to where its listening begins.
+   * @param listenedFrom where it began before this was asked for: what came since was live to the connection
+   */
+  replay(connection: Connection, address: Address, from: number, listenedFrom: number): void {
     const reading = this.#read(connection, this.#window.end);
-    reading.past.set(address, this.#window.end);
+    reading.past.set(address, Math.max(reading.past.get(address) ?? 0, listenedFrom));
+    const until = Math.min(reading.cursor, connection.joined.get(address) ?? reading.cursor);
     if (from < until) reading.replays.push({ address, from, until, next: from });
   }
 

@@ -4,7 +4,7 @@ import type { Logger } from 'pino';
 import type { Address } from '../model/address.js';
 import { formatId, type Id, IdClock, type Moment, parseId } from '../model/id.js';
 import type { Entry, Notification } from '../model/notification.js';
-import { Problem } from '../model/problem.js';
+import { type Problem, unavailable } from '../model/problem.js';
 import { type Retention, weigh } from '../model/retention.js';
 import type { Appended, Journal } from './journal.js';
 import { lockDirectory } from './lock.js';
@@ -15,7 +15,7 @@ const TRIM_INTERVAL_MS = 1000;
 const TRIM_STEP = 500;
 const LOAD_STEP = 2000;
 const PROBE_INTERVAL_MS = 1000;
-const RETRY_AFTER_SECONDS = '2';
+const RETRY_AFTER_SECONDS = 2;
 
 const FILE_NAME = 'journal.lmdb';
 const DATABASES = ['entries', 'keys', 'meta'];
@@ -87,7 +87,7 @@ export class DiskJournal implements Journal {
   }
 
   async append(notification: Notification): Promise<Appended> {
-    if (this.#stores === undefined || !this.#available) throw unavailable();
+    if (this.#stores === undefined || !this.#available) throw refusal();
     const { key } = notification;
     const first = key === undefined ? undefined : this.#firstWith(this.#stores, key);
     if (first !== undefined) {
@@ -226,7 +226,7 @@ export class DiskJournal implements Journal {
       });
     } catch (error) {
       this.#fail(await commitError(error));
-      throw unavailable(error);
+      throw refusal(error);
     } finally {
       for (const { notification } of entries)
         if (notification.key !== undefined) this.#pendingKeys.delete(notification.key);
@@ -322,14 +322,11 @@ function entryOf(moment: Moment, [addresses, event, data, except, key, ttl]: Sto
   return { ...moment, id: formatId(moment), notification };
 }
 
-function unavailable(cause?: unknown): Problem {
-  return new Problem(
-    'unavailable',
+function refusal(cause?: unknown): Problem {
+  return unavailable(
     'The journal cannot write at the moment, so nothing was accepted; try again.',
-    {
-      headers: { 'Retry-After': RETRY_AFTER_SECONDS },
-      cause,
-    },
+    RETRY_AFTER_SECONDS,
+    cause,
   );
 }
 

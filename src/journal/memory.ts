@@ -1,12 +1,13 @@
 import { Fifo } from '../model/fifo.js';
 import { formatId, type Id, IdClock } from '../model/id.js';
 import type { Entry, Notification } from '../model/notification.js';
-import { Problem } from '../model/problem.js';
+import { unavailable } from '../model/problem.js';
 import type { Retention } from '../model/retention.js';
 import type { Appended, Journal } from './journal.js';
 
 // What a key takes beside its own text: the tables' places and the id.
 const KEY_OVERHEAD_BYTES = 200;
+const RETRY_AFTER_SECONDS = 1;
 
 /**
  * Lives as long as the process. Keeps no entries of its own, since the follower's window has them; what
@@ -33,7 +34,7 @@ export class MemoryJournal implements Journal {
   }
 
   async append(notification: Notification): Promise<Appended> {
-    if (this.#deliver === undefined) throw new Problem('unavailable', 'The journal is not open.');
+    if (this.#deliver === undefined) throw unavailable('The journal is not open.', RETRY_AFTER_SECONDS);
     const { key } = notification;
     this.#trimKeys();
     const first = key === undefined ? undefined : this.#firstIds.get(key);

@@ -1,4 +1,4 @@
-import { type Fault, Problem } from './problem.js';
+import { type Fault, invalidNotification, Problem } from './problem.js';
 
 const LISTS = new Set(['rooms', 'users', 'connections', 'except']);
 
@@ -8,28 +8,37 @@ const LISTS = new Set(['rooms', 'users', 'connections', 'except']);
  * where it parses, else a string. Throws a Problem for a field given twice that is no list.
  */
 export function formToJson(form: string): string {
+  refuseBrokenEncoding(form);
   const values = new Map<string, string[]>();
   const faults: Fault[] = [];
   for (const [field, value] of new URLSearchParams(form)) {
-    const [, name = field, index] = /^(\w+)\[(\w*)\]/.exec(field) ?? [];
-    if (index !== undefined && !LISTS.has(name)) faults.push({ path: field, message: nestedMessage(name) });
+    const [, name = field, index] = /^(\w+)\[(.*)\]$/.exec(field) ?? [];
+    if (index !== undefined && !(LISTS.has(name) && /^\w*$/.test(index)))
+      faults.push({ path: field, message: nestedMessage(name) });
     const known = values.get(name);
     if (known === undefined) values.set(name, [value]);
     else if (LISTS.has(name)) known.push(value);
     else faults.push({ path: field, message: 'is given twice' });
   }
-  if (faults.length > 0)
-    throw new Problem(
-      'invalid_notification',
-      faults.map(fault => `${fault.path}: ${fault.message}`).join('; '),
-      { faults },
-    );
+  if (faults.length > 0) throw invalidNotification(faults);
   const members = [...values].map(([name, texts]) => `${JSON.stringify(name)}:${jsonOf(name, texts)}`);
   return `{${members.join(',')}}`;
 }
 
+/** What cannot be decoded would come out as U+FFFD, and different keys as the same one. */
+function refuseBrokenEncoding(form: string): void {
+  try {
+    decodeURIComponent(form);
+  } catch {
+    throw new Problem(
+      'invalid_json',
+      'The form is not percent-encoded UTF-8; in PHP: http_build_query($fields).',
+    );
+  }
+}
+
 function nestedMessage(name: string): string {
-  return name === 'data' ? 'send data as one JSON text: json_encode($data)' : 'is not a list';
+  return name === 'data' ? 'send data as one JSON text: json_encode($data)' : 'is not a list of texts';
 }
 
 function jsonOf(name: string, texts: string[]): string {

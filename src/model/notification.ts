@@ -11,7 +11,7 @@ import {
 } from './address.js';
 import type { Id, Moment } from './id.js';
 import { elementTexts, memberText } from './json.js';
-import { type Fault, Problem } from './problem.js';
+import { type Fault, invalidNotification, Problem } from './problem.js';
 import { isShortText } from './text.js';
 
 /** What a backend posts, checked. */
@@ -52,7 +52,6 @@ export type ParseNotifications = (text: string, headerKey?: string) => Parsed;
 
 export const MAX_BATCH = 1000;
 const MAX_BATCH_BYTES = 8 * 1024 * 1024;
-const MAX_FAULTS = 10;
 const FIELDS = [
   'room',
   'rooms',
@@ -87,14 +86,15 @@ export function notificationParser(limits: NotificationLimits): ParseNotificatio
     const bytes = text.length > limits.maxBytes / 3 ? Buffer.byteLength(text) : text.length;
     if (bytes > limits.maxBytes) throw tooLarge(bytes, limits.maxBytes);
     const checked = schema.safeParse(value);
-    if (!checked.success) throw invalid(checked.error.issues.flatMap(issue => faultsOf(issue, path)));
+    if (!checked.success)
+      throw invalidNotification(checked.error.issues.flatMap(issue => faultsOf(issue, path)));
     const fields = checked.data;
     if (headerKey !== undefined && fields.key !== undefined && fields.key !== headerKey)
-      throw invalid([
+      throw invalidNotification([
         { path: `${path}key`, message: 'differs from the header Idempotency-Key; send one of them' },
       ]);
     const addresses = addressesOf(fields);
-    if (addresses.length === 0) throw invalid([noAddress(path)]);
+    if (addresses.length === 0) throw invalidNotification([noAddress(path)]);
     return {
       addresses,
       event: fields.event,
@@ -107,11 +107,11 @@ export function notificationParser(limits: NotificationLimits): ParseNotificatio
 
   return (text, headerKey) => {
     if (headerKey !== undefined && !isShortText(headerKey))
-      throw invalid([{ path: 'Idempotency-Key', message: KEY_RULE }]);
+      throw invalidNotification([{ path: 'Idempotency-Key', message: KEY_RULE }]);
     const value = parseJson(text);
     if (!Array.isArray(value)) return { batch: false, items: [parseOne(value, text, headerKey, '')] };
     if (value.length > MAX_BATCH)
-      throw invalid([
+      throw invalidNotification([
         { path: '', message: `a batch has at most ${MAX_BATCH} notifications, this one has ${value.length}` },
       ]);
     const texts = elementTexts(text);
@@ -166,7 +166,12 @@ function notificationSchema(retentionSeconds: number) {
         z.array(connection),
       ),
       key: z.custom<string>(isShortText, KEY_RULE).optional(),
-      ttl: z.int(ttlRule).min(0, ttlRule).max(retentionSeconds, ttlRule).optional(),
+      ttl: z
+        .custom<number>(
+          value => Number.isInteger(value) && Number(value) >= 0 && Number(value) <= retentionSeconds,
+          ttlRule,
+        )
+        .optional(),
     },
     { error: issue => (issue.code === 'invalid_type' ? 'must be a JSON object' : undefined) },
   );
@@ -198,14 +203,6 @@ function parseJson(text: string): unknown {
         : `The body is not valid JSON: ${reason}.`,
     );
   }
-}
-
-function invalid(faults: readonly Fault[]): Problem {
-  const told = faults.slice(0, MAX_FAULTS);
-  const detail = told
-    .map(fault => (fault.path === '' ? fault.message : `${fault.path}: ${fault.message}`))
-    .join('; ');
-  return new Problem('invalid_notification', `${detail}.`, { faults: told });
 }
 
 function noAddress(path: string): Fault {

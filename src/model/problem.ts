@@ -61,6 +61,30 @@ export class Problem extends Error {
 
 export const PROBLEM_TYPE = 'application/problem+json';
 
+const MAX_FAULTS = 10;
+
+/** The problem for a notification whose fields are wrong; of very many faults the first ten are told. */
+export function invalidNotification(faults: readonly Fault[]): Problem {
+  const told = faults.slice(0, MAX_FAULTS);
+  const detail = told.map(({ path, message }) => (path === '' ? message : `${path}: ${message}`)).join('; ');
+  return new Problem('invalid_notification', `${detail}.`, { faults: told });
+}
+
+/** The problem for what will work again by itself, with when to try, in seconds. */
+export function unavailable(detail: string, retryAfterSeconds: number, cause?: unknown): Problem {
+  return new Problem('unavailable', detail, { headers: { 'Retry-After': String(retryAfterSeconds) }, cause });
+}
+
+/** A whole HTTP/1.1 answer that closes the connection, for a socket that has no ServerResponse. */
+export function problemAnswer(problem: Problem): string {
+  const body = JSON.stringify(problem);
+  const headers = Object.entries(problem.headers).map(([name, value]) => `${name}: ${value}\r\n`);
+  return (
+    `HTTP/1.1 ${problem.status} ${problem.code}\r\nConnection: close\r\nContent-Type: ${PROBLEM_TYPE}\r\n` +
+    `Content-Length: ${new TextEncoder().encode(body).length}\r\n${headers.join('')}\r\n${body}`
+  );
+}
+
 /** The problem for something that went wrong on our side: says nothing of what it was. */
 export function internalProblem(cause: unknown): Problem {
   return new Problem('internal', 'Something went wrong on the server; its log says what.', { cause });

@@ -30,6 +30,7 @@ export function createApp(options: AppOptions): Express {
 }
 
 function hint(path: string): string {
+  if (path === '/notify') return 'backends POST to /notify on the internal side (INTERNAL_PORT).';
   if (path === '/' || path === '/ws')
     return 'it is the address of the WebSocket: new WebSocket("ws://…/ws").';
   return 'backends POST to /notify, browsers open a WebSocket at /ws, health is at /health.';

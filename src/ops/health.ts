@@ -48,7 +48,7 @@ export function healthRouter(options: HealthOptions): Router {
     .route('/health')
     .get((request, response) => {
       const { status } = postroom;
-      const mayKnow = options.detailed && keys.accepts(request.headers.authorization);
+      const mayKnow = options.detailed && keys.check(request.headers.authorization, request.ip ?? '');
       answer(response, 200, mayKnow ? { status, ...report() } : { status });
     })
     .all(methodNotAllowed('GET, HEAD'));
@@ -77,5 +77,6 @@ function answer(response: Response, status: number, body: object): void {
 
 /** What a turn was late, in milliseconds; the histogram counts the time it sleeps in between too. */
 function delay(nanoseconds: number): number {
+  if (Number.isNaN(nanoseconds)) return 0; // no sample yet
   return Math.max(0, Math.round((nanoseconds / NANOSECONDS_PER_MS - SAMPLING_MS) * 100) / 100);
 }

@@ -10,7 +10,7 @@ import {
   type Parsed,
   type ParseNotifications,
 } from '../model/notification.js';
-import { internalProblem, PROBLEM_TYPE, Problem } from '../model/problem.js';
+import { internalProblem, invalidNotification, PROBLEM_TYPE, Problem } from '../model/problem.js';
 
 export interface NotifyOptions {
   readonly postroom: Postroom;
@@ -134,8 +134,12 @@ function isFormBody({ headers }: IncomingMessage): boolean {
 
 function idempotencyKey({ headers }: IncomingMessage): string | undefined {
   const key = headers['idempotency-key'];
+  if (typeof key !== 'string') return undefined;
   // Header bytes come as Latin-1; a key in the body is UTF-8, and the same key must be the same.
-  return typeof key === 'string' ? Buffer.from(key, 'latin1').toString() : undefined;
+  const bytes = Buffer.from(key, 'latin1');
+  const path = 'Idempotency-Key';
+  if (!isUtf8(bytes)) throw invalidNotification([{ path, message: 'is not UTF-8' }]);
+  return bytes.toString();
 }
 
 /** The body, or undefined for a caller that went away. Throws where it is larger than the limit in bytes. */
@@ -147,7 +151,8 @@ function readBody(
   const announced = Number(request.headers['content-length'] ?? 0);
   if (announced > limit) throw bodyTooLarge(announced, limit);
   // Asked for only now: a caller that is refused never sends its body (RFC 9110 §10.1.1).
-  if (request.headers.expect !== undefined) response.writeContinue();
+  const { expect } = request.headers;
+  if (expect?.toLowerCase() === '100-continue' && request.httpVersion === '1.1') response.writeContinue();
   return new Promise((resolve, reject) => {
     const chunks: Buffer[] = [];
     let bytes = 0;

@@ -18,7 +18,7 @@ describe('the keys of publishers', () => {
   const keys = new PublisherKeys([OLD, NEW], () => 0);
 
   it.each([`Bearer ${OLD}`, `Bearer ${NEW}`, `bearer ${OLD}`, `BEARER   ${NEW}  `])('accept %j', header =>
-    expect(keys.accepts(header)).toBe(true),
+    expect(keys.check(header, '192.0.2.1')).toBe(true),
   );
 
   it.each([
@@ -35,11 +35,12 @@ describe('the keys of publishers', () => {
     `Bearer ${OLD.toUpperCase()}`,
     `x Bearer ${OLD}`,
     `Bearer ${'ä'.repeat(32)}`,
-  ])('do not accept %j', header => expect(keys.accepts(header)).toBe(false));
+  ])('do not accept %j', header => expect(keys.check(header, '192.0.2.1')).toBe(false));
 
   it('accept nothing where there are none', () => {
     const none = new PublisherKeys([], () => 0);
-    for (const header of [undefined, 'Bearer ', 'Bearer x']) expect(none.accepts(header)).toBe(false);
+    for (const header of [undefined, 'Bearer ', 'Bearer x'])
+      expect(none.check(header, '192.0.2.1')).toBe(false);
   });
 
   it('say what to send, and never repeat what was sent', () => {

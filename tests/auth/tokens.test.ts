@@ -1,5 +1,5 @@
 import { createHmac, generateKeyPairSync } from 'node:crypto';
-import { afterEach, describe, expect, it, jest } from '@jest/globals';
+import { describe, expect, it } from '@jest/globals';
 import jwt from 'jsonwebtoken';
 import type { Identity } from '../../src/auth/identity.js';
 import { TokenError, Tokens } from '../../src/auth/tokens.js';
@@ -8,6 +8,9 @@ const SECRET = 'the-secret-of-32-bytes-or-more-it-has';
 const PREVIOUS = 'the-previous-secret-of-32-bytes-or-more';
 const NOW = 1_763_856_000;
 const EXP = NOW + 3600;
+
+let clock = NOW * 1000;
+const now = () => clock;
 
 function keyPair(kind: 'rsa' | 'P-256' | 'P-384' | 'P-521') {
   const { publicKey, privateKey } =
@@ -21,7 +24,7 @@ function keyPair(kind: 'rsa' | 'P-256' | 'P-384' | 'P-521') {
 }
 
 const RSA = keyPair('rsa');
-const symmetric = new Tokens([SECRET], undefined);
+const symmetric = new Tokens([SECRET], undefined, now);
 
 function sign(claims: object, options: jwt.SignOptions = {}, secret: jwt.Secret = SECRET): string {
   return jwt.sign({ exp: EXP, iat: NOW, ...claims }, secret, options);
@@ -49,12 +52,8 @@ function refusal(tokens: Tokens, token: string): TokenError {
 }
 
 function atSecond(second: number): void {
-  jest.spyOn(Date, 'now').mockReturnValue(second * 1000);
+  clock = second * 1000;
 }
-
-afterEach(() => {
-  jest.restoreAllMocks();
-});
 
 describe('a token', () => {
   it('names user, rooms and end', () => {
@@ -145,7 +144,7 @@ describe('the signature of a token', () => {
     'may be %s with an RSA key, and nothing else',
     algorithm => {
       atSecond(NOW);
-      const tokens = new Tokens([], RSA.publicKey);
+      const tokens = new Tokens([], RSA.publicKey, now);
       expect(tokens.verify(sign({ sub: 'alice' }, { algorithm }, RSA.privateKey)).user).toBe('alice');
       expect(refusal(tokens, sign({})).fault).toBe('invalid');
       expect(refusal(symmetric, sign({}, { algorithm }, RSA.privateKey)).fault).toBe('invalid');
@@ -159,7 +158,7 @@ describe('the signature of a token', () => {
   ] as const)('may be %s with a key on %s, and nothing else', (algorithm, curve) => {
     atSecond(NOW);
     const [pair, other] = [keyPair(curve), keyPair(curve)];
-    const tokens = new Tokens([], pair.publicKey);
+    const tokens = new Tokens([], pair.publicKey, now);
     expect(tokens.verify(sign({ sub: 'alice' }, { algorithm }, pair.privateKey)).user).toBe('alice');
     expect(refusal(tokens, sign({}, { algorithm }, other.privateKey)).fault).toBe('invalid');
     expect(refusal(tokens, sign({}, { algorithm: 'RS256' }, RSA.privateKey)).fault).toBe('invalid');
@@ -167,7 +166,7 @@ describe('the signature of a token', () => {
 
   it('may be of the previous secret', () => {
     atSecond(NOW);
-    const tokens = new Tokens([SECRET, PREVIOUS], undefined);
+    const tokens = new Tokens([SECRET, PREVIOUS], undefined, now);
     for (const secret of [SECRET, PREVIOUS])
       expect(tokens.verify(sign({ sub: 'alice' }, {}, secret)).user).toBe('alice');
     expect(refusal(symmetric, sign({}, {}, PREVIOUS)).fault).toBe('invalid');
@@ -175,7 +174,7 @@ describe('the signature of a token', () => {
 
   it('may be of a secret or of a key where both are set', () => {
     atSecond(NOW);
-    const tokens = new Tokens([SECRET], RSA.publicKey);
+    const tokens = new Tokens([SECRET], RSA.publicKey, now);
     expect(tokens.verify(sign({ sub: 'a' })).user).toBe('a');
     expect(tokens.verify(sign({ sub: 'b' }, { algorithm: 'RS256' }, RSA.privateKey)).user).toBe('b');
   });
@@ -183,8 +182,8 @@ describe('the signature of a token', () => {
   it('is not the text of the public key as a secret', () => {
     atSecond(NOW);
     const forged = signRaw({ alg: 'HS256', typ: 'JWT' }, { sub: 'admin', exp: EXP }, RSA.publicKey);
-    expect(refusal(new Tokens([], RSA.publicKey), forged).fault).toBe('invalid');
-    expect(refusal(new Tokens([SECRET], RSA.publicKey), forged).fault).toBe('invalid');
+    expect(refusal(new Tokens([], RSA.publicKey, now), forged).fault).toBe('invalid');
+    expect(refusal(new Tokens([SECRET], RSA.publicKey, now), forged).fault).toBe('invalid');
   });
 
   it('is not left out', () => {
@@ -192,7 +191,7 @@ describe('the signature of a token', () => {
     const none = jwt.sign({ sub: 'admin', exp: EXP }, null, { algorithm: 'none' });
     const [header, payload] = sign({ sub: 'admin' }).split('.');
     const upper = signRaw({ alg: 'NONE' }, { sub: 'admin', exp: EXP });
-    for (const tokens of [symmetric, new Tokens([], RSA.publicKey), new Tokens([], undefined)])
+    for (const tokens of [symmetric, new Tokens([], RSA.publicKey, now), new Tokens([], undefined, now)])
       for (const token of [none, `${header}.${payload}.`, `${header}.${payload}`, upper])
         expect(refusal(tokens, token).fault).toBe('invalid');
   });
@@ -208,14 +207,14 @@ describe('the signature of a token', () => {
   it('that is wrong is invalid, also when the token has expired', () => {
     atSecond(EXP + 31);
     expect(refusal(symmetric, sign({}, {}, PREVIOUS)).fault).toBe('invalid');
-    expect(refusal(new Tokens([PREVIOUS, SECRET], undefined), sign({})).fault).toBe('expired');
-    expect(refusal(new Tokens([SECRET, PREVIOUS], RSA.publicKey), sign({})).fault).toBe('expired');
+    expect(refusal(new Tokens([PREVIOUS, SECRET], undefined, now), sign({})).fault).toBe('expired');
+    expect(refusal(new Tokens([SECRET, PREVIOUS], RSA.publicKey, now), sign({})).fault).toBe('expired');
   });
 
   // Known gap: the next key's "invalid signature" takes the place of what the right key found.
-  it.failing('that is right lets the real fault be told, whatever other keys say', () => {
+  it('that is right lets the real fault be told, whatever other keys say', () => {
     atSecond(NOW);
-    const tokens = new Tokens([SECRET, PREVIOUS], undefined);
+    const tokens = new Tokens([SECRET, PREVIOUS], undefined, now);
     expect(refusal(tokens, sign({ rooms: 'orders' })).message).toMatch(/rooms/);
   });
 });

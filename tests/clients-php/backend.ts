@@ -12,7 +12,7 @@ export interface Taken {
 }
 
 export type Reply =
-  | { status: number; headers?: Record<string, string>; body: object | string }
+  | { status: number; headers?: Record<string, string>; body: object | string; thenCut?: boolean }
   /** Takes the request, then cuts the connection. */
   | 'cut'
   /** Never answers. */
@@ -34,7 +34,7 @@ afterEach(() => {
   running.clear();
 });
 
-export const RECEIPT: Reply = { status: 200, body: { id: '1-0', connections: 3, duplicate: false } };
+export const RECEIPT = { status: 200, body: { id: '1-0', connections: 3, duplicate: false } } satisfies Reply;
 
 /** `application/problem+json`, as Postroom answers. */
 export function problem(status: number, code: string, headers: Record<string, string> = {}): Reply {
@@ -75,6 +75,29 @@ export function startProxy(target: { url: string }, keepsAnswer: (n: number) => 
     const body = await answer.text();
     return keeps ? 'cut' : { status: answer.status, body };
   });
+}
+
+/** Says something at once that is no HTTP. */
+export async function startGreeter(greeting: string): Promise<Pick<Backend, 'url' | 'connections'>> {
+  let connections = 0;
+  const open = new Set<net.Socket>();
+  const server = net.createServer(socket => {
+    connections++;
+    open.add(socket.on('error', () => {}));
+    socket.write(greeting);
+  });
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  running.add(() => {
+    for (const socket of open) socket.destroy();
+    server.close();
+  });
+  return {
+    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
+    get connections() {
+      return connections;
+    },
+  };
 }
 
 /** An address at which nothing listens. */
@@ -127,10 +150,14 @@ async function take(request: IncomingMessage): Promise<Taken> {
 
 function write(response: ServerResponse, reply: Reply): void {
   if (reply === 'silence') return;
+  const { socket } = response;
   if (reply === 'cut') {
-    response.socket?.destroy();
+    socket?.destroy();
     return;
   }
   const body = typeof reply.body === 'string' ? reply.body : JSON.stringify(reply.body);
-  response.writeHead(reply.status, { 'content-type': 'application/json', ...reply.headers }).end(body);
+  response.writeHead(reply.status, { 'content-type': 'application/json', ...reply.headers });
+  response.end(body, () => {
+    if (reply.thenCut) socket?.destroy();
+  });
 }

@@ -9,6 +9,10 @@ import {
   userAddress,
 } from '../../src/model/address.js';
 
+function rethrow(error: unknown): never {
+  throw error;
+}
+
 /** One step of a random program. Slots are connections by number; a slot that is empty makes the step idle. */
 export type Step =
   | {
@@ -172,7 +176,13 @@ export class Program {
     const retention = { seconds: 1000, bytes: options.retentionBytes };
     this.#maxBufferedBytes = options.maxBufferedBytes;
     const journal = new MemoryJournal(retention, now);
-    this.#postroom = new Postroom({ journal, retention, maxBufferedBytes: options.maxBufferedBytes, now });
+    this.#postroom = new Postroom({
+      journal,
+      retention,
+      maxBufferedBytes: options.maxBufferedBytes,
+      now,
+      failed: rethrow,
+    });
   }
 
   async run(steps: readonly Step[]): Promise<void> {

@@ -1,7 +1,7 @@
 import { describe, expect, it } from '@jest/globals';
 import fc from 'fast-check';
 import { Connection, type Encoder, type Socket } from '../../src/core/connection.js';
-import { Outbox } from '../../src/core/outbox.js';
+import { Outbox, type OutboxEvents } from '../../src/core/outbox.js';
 
 /** A socket that keeps what it was written, one item a write. */
 class Writes implements Socket {
@@ -22,6 +22,13 @@ const encoder: Encoder = {
   },
 };
 
+function newOutbox(events: Partial<OutboxEvents> = {}): Outbox {
+  const failed = (_connection: Connection, error: unknown) => {
+    throw error;
+  };
+  return new Outbox({ taken: () => undefined, failed, atTurnEnd: () => undefined, ...events });
+}
+
 function turnEnd(): Promise<void> {
   return new Promise(resolve => setImmediate(resolve));
 }
@@ -36,10 +43,7 @@ describe('outbox', () => {
     });
     await fc.assert(
       fc.asyncProperty(fc.array(fc.array(send, { maxLength: 20 }), { maxLength: 4 }), async turns => {
-        const outbox = new Outbox(
-          () => undefined,
-          () => undefined,
-        );
+        const outbox = newOutbox();
         const sockets = Array.from({ length: CONNECTIONS }, () => new Writes());
         const connections = sockets.map(socket => new Connection(socket, encoder, undefined));
         const expected: string[][] = sockets.map(() => []);
@@ -64,10 +68,7 @@ describe('outbox', () => {
   it('gives those who are owed the same the same buffer', async () => {
     const buffers: Buffer[] = [];
     const socket: Socket = { waiting: 0, write: bytes => void buffers.push(bytes), close: () => undefined };
-    const outbox = new Outbox(
-      () => undefined,
-      () => undefined,
-    );
+    const outbox = newOutbox();
     const connections = Array.from({ length: 3 }, () => new Connection(socket, encoder, undefined));
     for (const frame of [Buffer.from('one'), Buffer.from('two')])
       for (const connection of connections) outbox.send(connection, frame);
@@ -78,10 +79,7 @@ describe('outbox', () => {
   });
 
   it('writes nothing to a connection that was closed in the turn, and at once to one that is flushed', async () => {
-    const outbox = new Outbox(
-      () => undefined,
-      () => undefined,
-    );
+    const outbox = newOutbox();
     const [gone, flushed] = [new Writes(), new Writes()];
     const closed = new Connection(gone, encoder, undefined);
     const early = new Connection(flushed, encoder, undefined);
@@ -98,10 +96,7 @@ describe('outbox', () => {
 
   it('tells a reader that its bytes were taken, also when it was owed none', async () => {
     const taken: Connection[] = [];
-    const outbox = new Outbox(
-      connection => taken.push(connection),
-      () => undefined,
-    );
+    const outbox = newOutbox({ taken: connection => void taken.push(connection) });
     const socket = new Writes();
     const reader = new Connection(socket, encoder, undefined);
     reader.reading = { cursor: 0, past: new Map(), replays: [] };
@@ -112,5 +107,25 @@ describe('outbox', () => {
     await turnEnd();
     expect(socket.writes).toEqual(['', 'frame']);
     expect(taken).toEqual([reader, reader]);
+  });
+
+  it('serves the others where one fails', async () => {
+    const failures: unknown[] = [];
+    const outbox = newOutbox({ failed: (connection, error) => void failures.push([connection, error]) });
+    const error = new Error('broken');
+    const broken: Socket = {
+      waiting: 0,
+      write: () => {
+        throw error;
+      },
+      close: () => undefined,
+    };
+    const good = new Writes();
+    const first = new Connection(broken, encoder, undefined);
+    outbox.send(first, Buffer.from('a'));
+    outbox.send(new Connection(good, encoder, undefined), Buffer.from('b'));
+    await turnEnd();
+    expect(failures).toEqual([[first, error]]);
+    expect(good.writes).toEqual(['b']);
   });
 });

@@ -9,6 +9,10 @@ import { connect, token } from '../support/client.js';
 import { expectProblem } from '../support/notify.js';
 import { KEY, startServer } from '../support/server.js';
 
+function rethrow(error: unknown): never {
+  throw error;
+}
+
 const WITH_KEY = { authorization: `Bearer ${KEY}` };
 
 describe('health', () => {
@@ -72,7 +76,13 @@ describe('health', () => {
   it('is live but not ready before the start', async () => {
     const retention = { seconds: 600, bytes: 1e6 };
     const journal = new MemoryJournal(retention, Date.now);
-    const postroom = new Postroom({ journal, retention, maxBufferedBytes: 1e6, now: Date.now });
+    const postroom = new Postroom({
+      journal,
+      retention,
+      maxBufferedBytes: 1e6,
+      now: Date.now,
+      failed: rethrow,
+    });
     const app = createApp({
       postroom,
       keys: new PublisherKeys([KEY], Date.now),

@@ -13,6 +13,10 @@ import { connect } from '../support/client.js';
 import { expectProblem, FORM, post } from '../support/notify.js';
 import { KEY, startServer } from '../support/server.js';
 
+function rethrow(error: unknown): never {
+  throw error;
+}
+
 const BODY = { room: 'public.a', event: 'e' };
 const WRONG = { authorization: 'Bearer not-one-of-the-keys-of-this-server' };
 
@@ -125,7 +129,13 @@ describe('what goes wrong on our side', () => {
       close: async () => undefined,
     };
     const retention = { seconds: 600, bytes: 1e6 };
-    const postroom = new Postroom({ journal, retention, maxBufferedBytes: 1e6, now: Date.now });
+    const postroom = new Postroom({
+      journal,
+      retention,
+      maxBufferedBytes: 1e6,
+      now: Date.now,
+      failed: rethrow,
+    });
     if (start) await postroom.start();
     const logged: string[] = [];
     const log: Logger = pino({}, { write: line => void logged.push(line) });

@@ -49,7 +49,7 @@ describe('an idempotency key', () => {
   });
 
   // Known gap: what is no UTF-8 becomes U+FFFD, so that two such keys are one and the second is lost.
-  it.failing('in a header that is no UTF-8 never passes for another key', async () => {
+  it('in a header that is no UTF-8 never passes for another key', async () => {
     const server = await startServer();
     const answers = await withSocket(server.url, async socket => {
       const post = async (key: string) => {
