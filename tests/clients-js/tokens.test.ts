@@ -178,7 +178,7 @@ describe('token()', () => {
     const { clock, token: issue, issued } = issuer();
     let failures = 0;
     const token = () => {
-      if (issued.length === 0 || failures === 3) return issue();
+      if (issued.length === 0 || failures === 2) return issue();
       failures++;
       throw new Error('503');
     };

@@ -25,12 +25,16 @@ export interface ServerProcess {
   stop(signal?: NodeJS.Signals): Promise<number | null>;
 }
 
-/** The real program, `node dist/main.js`, on a port of its own and in a folder of its own; listening when this resolves. */
+/**
+ * The real program, `node dist/main.js`, on a port of its own and in a folder of its own; listening when this resolves.
+ * `wrapper` is a command line that ends by running the program behind it.
+ */
 export async function startProcess(
   env: Environment = {},
   directory = newDirectory(),
+  wrapper: readonly string[] = [],
 ): Promise<ServerProcess> {
-  const child = launch({ PORT: '0', ...env }, directory);
+  const child = launch({ PORT: '0', ...env }, directory, wrapper);
   const started = await child.waitFor(lines => {
     const url = listeningAt(lines);
     const key = env.NOTIFY_KEYS?.split(',')[0] ?? printedKey(lines);
@@ -67,10 +71,11 @@ function endOf(child: ChildProcess): Promise<void> {
   });
 }
 
-function launch(env: Environment, directory: string) {
+function launch(env: Environment, directory: string, wrapper: readonly string[] = []) {
   if (!existsSync(main)) throw new Error(`${main} is missing: npm run build`);
   const inherited = { PATH: process.env.PATH, HOME: process.env.HOME };
-  const child = spawn(process.execPath, [main], {
+  const [program = process.execPath, ...rest] = [...wrapper, process.execPath, main];
+  const child = spawn(program, rest, {
     cwd: directory,
     env: { ...inherited, ...env },
     stdio: ['ignore', 'pipe', 'pipe'],

@@ -3,7 +3,7 @@ import { accessSync, constants } from 'node:fs';
 import { delimiter, join } from 'node:path';
 import { describe, it } from '@jest/globals';
 
-export type Program = 'php' | 'chromium' | 'curl';
+export type Program = 'php' | 'chromium' | 'curl' | 'prlimit';
 
 interface Requirement {
   name: string;
@@ -21,6 +21,11 @@ const requirements: Record<Program, Requirement> = {
     name: 'chromium',
     packages: 'chromium',
     isThere: () => chromiumPath() !== undefined,
+  },
+  prlimit: {
+    name: 'prlimit',
+    packages: 'util-linux',
+    isThere: () => inPath('prlimit') !== undefined,
   },
   curl: {
     name: 'curl',
