@@ -1,7 +1,7 @@
 /** How many notifications a second are taken when nobody listens: the cost of publishing alone. */
 import { ratioAtLeast } from './table.js';
 
-const CONNECTIONS = 16;
+const CONNECTIONS = 64;
 
 export default {
   rows: {

@@ -14,6 +14,7 @@ const TRIM_INTERVAL_MS = 1000;
 // Entries trimmed in one go, and loaded before others get their turn: a few milliseconds' worth.
 const TRIM_STEP = 500;
 const LOAD_STEP = 2000;
+const MAX_SETTLING_TURNS = 16;
 const PROBE_INTERVAL_MS = 1000;
 const RETRY_AFTER_SECONDS = 2;
 
@@ -206,14 +207,25 @@ export class DiskJournal implements Journal {
     const entries: Entry[] = [];
     const previous = this.#committing;
     const committed = (async () => {
-      // The rest of this turn, and all that comes while the previous commit is under way.
-      await new Promise(resolve => setImmediate(resolve));
       await previous;
+      await this.#settled(entries);
       this.#group = undefined;
       await this.#commit(stores, entries);
     })();
     this.#committing = committed.catch(() => undefined);
     return { entries, committed };
+  }
+
+  /**
+   * Resolves after a turn that brought nothing more, or after some turns: publishers who were just answered
+   * come back one after another, and a commit that waits for them saves the next one.
+   */
+  async #settled(entries: readonly Entry[]): Promise<void> {
+    let size = 0;
+    for (let turn = 0; turn < MAX_SETTLING_TURNS && entries.length > size; turn++) {
+      size = entries.length;
+      await new Promise(resolve => setImmediate(resolve));
+    }
   }
 
   async #commit({ root, entries: store, keys }: Stores, entries: Entry[]): Promise<void> {
