@@ -30,6 +30,7 @@ export interface ListenerOptions {
 export class Listener {
   readonly #options: ListenerOptions;
   readonly #server: Server;
+  #url = '';
   /** The last request's answer on each socket. */
   readonly #answers = new WeakMap<Duplex, ServerResponse>();
 
@@ -68,12 +69,13 @@ export class Listener {
       this.#server.once('error', error => reject(listenError(error, host, port)));
       this.#server.listen(port, host, resolve);
     });
+    const bound = this.#server.address() as AddressInfo;
+    this.#url = `http://${bound.family === 'IPv6' ? `[${bound.address}]` : bound.address}:${bound.port}`;
   }
 
-  /** Where it listens. */
+  /** Where it listens, or listened last; empty before the start. */
   get url(): string {
-    const { address, family, port } = this.#server.address() as AddressInfo;
-    return `http://${family === 'IPv6' ? `[${address}]` : address}:${port}`;
+    return this.#url;
   }
 
   /**

@@ -2,6 +2,7 @@ import express, { type ErrorRequestHandler, type Express } from 'express';
 import helmet from 'helmet';
 import type { Logger } from 'pino';
 import { internalProblem, PROBLEM_TYPE, Problem } from '../model/problem.js';
+import { clientScriptRouter } from './client-script.js';
 import { type HealthOptions, healthRouter } from './health.js';
 import { pageRouter } from './page.js';
 import { removalRouter } from './removal.js';
@@ -21,6 +22,7 @@ export function createApp(options: AppOptions): Express {
   app.use(helmet());
   app.use(healthRouter(options));
   if (options.detailed) app.use(removalRouter(options));
+  app.use(clientScriptRouter());
   if (options.page) app.use(pageRouter());
   app.use(request => {
     throw new Problem('not_found', `There is nothing at ${request.path}; ${hint(request.path)}`);

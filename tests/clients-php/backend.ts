@@ -119,10 +119,12 @@ async function listen(reply: (taken: Taken) => Promise<Reply>, path?: string): P
   const requests: Taken[] = [];
   let connections = 0;
   const server = http.createServer((request, response) => {
-    void take(request).then(async taken => {
-      requests.push(taken);
-      write(response, await reply(taken));
-    });
+    take(request)
+      .then(async taken => {
+        requests.push(taken);
+        write(response, await reply(taken));
+      })
+      .catch(() => response.destroy());
   });
   server.on('connection', () => connections++);
   if (path === undefined) server.listen(0, '127.0.0.1');

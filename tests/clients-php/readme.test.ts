@@ -103,7 +103,7 @@ describeWith(['php'], 'Postroom.php', () => {
            if (in_array(token_name($id), $newer, true)) $found[] = "$line: $text";
            if (token_name($id) === 'T_STRING' && in_array($text, $functions, true)) $found[] = "$line: $text";
            // To 7.4 it is a comment, up to the end of its line.
-           if (token_name($id) === 'T_ATTRIBUTE' && !preg_match('/^\\s*#\\[.*\\]$/', $lines[$line - 1])) $found[] = "$line: $text";
+           if (token_name($id) === 'T_ATTRIBUTE' && !preg_match('/^\\s*#\\[[^\\]]*\\]( \\/\\/.*)?$/', $lines[$line - 1])) $found[] = "$line: $text";
        }
        if (preg_match('/,\\s*\\)\\s*(:\\s*\\??\\w+\\s*)?\\{/', $source)) $found[] = 'comma after the last parameter';
        if (preg_match('/catch \\([\\w|]+\\)/', $source)) $found[] = 'catch without a variable';

@@ -1,0 +1,687 @@
+<?php
+
+declare(strict_types=1);
+
+/**
+ * Posts notifications to a Postroom server, and signs the tokens that its browsers need.
+ *
+ *     $postroom = new Postroom('http://127.0.0.1:8080', $key);
+ *     $postroom->toRoom('orders', 'order.paid', ['order' => 42]);
+ *
+ * PHP 7.4 or newer with ext-curl and ext-json; nothing else. Keep one object for a request or a worker: it
+ * keeps its connection open between calls.
+ *
+ * A call returns when the notification is in the server's journal. Failures that may pass (no connection, a
+ * timeout, 408, 429, 5xx) are tried again, within `budgetMs` in all. Every notification carries a random
+ * idempotency key where you give none, so a second try never sends it twice.
+ */
+class Postroom
+{
+    public const VERSION = '0.1.0';
+
+    /** All options, with their defaults. Times are in milliseconds. */
+    private const DEFAULTS = [
+        'connectTimeoutMs' => 300, // for opening the connection
+        'timeoutMs' => 1000,       // for one try, connecting included
+        'budgetMs' => 2000,        // for a call, with all its tries and the waits between them
+        'retries' => 2,            // tries after the first one
+        'backoffMs' => 50,         // before the second try, doubled for each further one, less a random part
+        'restMs' => 1000,          // after a failed call: so long, further calls fail at once; 0: never
+        'socket' => null,          // path of a Unix socket to connect to, instead of the URL's host
+        'jwtSecret' => null,       // the server's JWT_SECRET, for token()
+        'onError' => 'throw',      // or 'log' (error_log), or a callable that gets the PostroomException
+        'curl' => [],              // further CURLOPT_… => value, for a CA file, say
+    ];
+
+    private const JSON = JSON_THROW_ON_ERROR | JSON_UNESCAPED_UNICODE | JSON_UNESCAPED_SLASHES
+        | JSON_PRESERVE_ZERO_FRACTION;
+    private const LISTS = ['rooms', 'users', 'connections', 'except'];
+    private const MAX_BACKOFF_MS = 2000;
+    private const MAX_RETRY_AFTER_SECONDS = 86400;
+    private const MIN_SECRET_BYTES = 32;
+
+    private string $url;
+    /** Where the server is, as messages name it. */
+    private string $place;
+    private ?string $key = null;
+    private array $options;
+    /** @var resource|\CurlHandle|null one for all calls: it keeps the connection */
+    private $curl = null;
+    /** The process that made the handle; a forked child must not write to its parent's connection. */
+    private int $pid = 0;
+    /** Milliseconds on the clock of now(): until then, calls fail with $lastFailure. */
+    private int $restUntil = 0;
+    private ?PostroomException $lastFailure = null;
+
+    /**
+     * Connects to nothing yet.
+     *
+     * @param string      $url     `http://host:port`, `https://…`, or `unix:/path/of/a.sock`
+     * @param string|null $key     one of the server's NOTIFY_KEYS; null or '' for a socket that needs none
+     * @param array       $options see DEFAULTS, or the README beside this file
+     *
+     * @throws InvalidArgumentException for a URL, key or option that cannot work
+     */
+    public function __construct(
+        #[\SensitiveParameter] // kept out of stack traces, from PHP 8.2; a comment to those before 8.0
+        string $url,
+        #[\SensitiveParameter]
+        ?string $key = null,
+        #[\SensitiveParameter]
+        array $options = []
+    ) {
+        if (preg_match('~^unix:(?://)?(/.+)$~D', $url, $match) === 1) {
+            $options['socket'] = $match[1];
+            $url = 'http://localhost';
+        }
+        $this->options = self::checkedOptions($options);
+        $this->url = self::checkedUrl($url) . '/notify';
+        $socket = $this->options['socket'];
+        $this->place = $socket === null ? self::checkedUrl($url) : "unix:$socket";
+        $key = trim((string) $key);
+        if (preg_match('/[^\x21-\x7e]/', $key) === 1) {
+            throw new InvalidArgumentException('Postroom: the key has characters that no HTTP header can carry.');
+        }
+        $this->key = $key === '' ? null : $key;
+    }
+
+    /**
+     * Sends to all who joined a room.
+     *
+     * @param string|string[] $room    a name, or a list of names
+     * @param mixed           $data    whatever json_encode() takes
+     * @param array           $options further fields of the notification: `except` (the connection that
+     *                                 caused it), `key`, `ttl`, also `user` and other addresses
+     *
+     * @return array{id: string, connections: int, duplicate: bool}|null null only with `onError`
+     * @throws PostroomException when it was not accepted, or cannot be encoded
+     */
+    public function toRoom($room, string $event, $data = null, array $options = []): ?array
+    {
+        return $this->sendTo(is_array($room) ? 'rooms' : 'room', $room, $event, $data, $options);
+    }
+
+    /**
+     * Sends to all connections of a user, which is the `sub` of their tokens. Otherwise as toRoom().
+     *
+     * @param string|int|array<string|int> $user an id, or a list of ids
+     *
+     * @return array{id: string, connections: int, duplicate: bool}|null
+     * @throws PostroomException
+     */
+    public function toUser($user, string $event, $data = null, array $options = []): ?array
+    {
+        // As strings, integers beyond 2^53 are exact too.
+        $asText = static fn ($id) => is_int($id) ? (string) $id : $id;
+        $user = is_array($user) ? array_map($asText, $user) : $asText($user);
+
+        return $this->sendTo(is_array($user) ? 'users' : 'user', $user, $event, $data, $options);
+    }
+
+    /**
+     * Sends to one connection, by the id that its `welcome` frame told it. Otherwise as toRoom().
+     *
+     * @param string|string[] $connection an id, or a list of ids
+     *
+     * @return array{id: string, connections: int, duplicate: bool}|null
+     * @throws PostroomException
+     */
+    public function toConnection($connection, string $event, $data = null, array $options = []): ?array
+    {
+        $field = is_array($connection) ? 'connections' : 'connection';
+
+        return $this->sendTo($field, $connection, $event, $data, $options);
+    }
+
+    /**
+     * Sends to every open connection. Otherwise as toRoom().
+     *
+     * @return array{id: string, connections: int, duplicate: bool}|null
+     * @throws PostroomException
+     */
+    public function toEveryone(string $event, $data = null, array $options = []): ?array
+    {
+        return $this->sendTo('everyone', true, $event, $data, $options);
+    }
+
+    /**
+     * Sends one notification, given with the fields of `POST /notify`. Fields that are null are left out,
+     * except for `data`.
+     *
+     * @return array{id: string, connections: int, duplicate: bool}|null null only with `onError`
+     * @throws PostroomException when it was not accepted, or cannot be encoded
+     */
+    public function send(array $notification): ?array
+    {
+        try {
+            if (isset($notification[0])) {
+                throw self::misuse('send() takes one notification; give a list of them to batch().');
+            }
+            $answer = $this->post(self::encode(self::fieldsOf($notification)));
+            if (!isset($answer['id'])) {
+                throw $this->unexpected(200);
+            }
+
+            return $answer;
+        } catch (PostroomException $error) {
+            $event = $notification['event'] ?? null;
+
+            return $this->report($error, is_string($event) ? $event : 'a notification');
+        }
+    }
+
+    /**
+     * Sends up to 1,000 notifications in one request, in order. Each stands on its own: one that the server
+     * refused has `['error' => ['code' => …, 'status' => …, 'detail' => …]]` in its place, the others are sent.
+     *
+     * @param array<array> $notifications as for send()
+     *
+     * @return array<array>|null results under the keys, and in the order, of the notifications; null only
+     *                           with `onError`
+     * @throws PostroomException when the batch as a whole was not accepted; also, before anything is sent,
+     *                           when one of them cannot be encoded
+     */
+    public function batch(array $notifications): ?array
+    {
+        try {
+            $items = [];
+            foreach (array_values($notifications) as $index => $notification) {
+                if (!is_array($notification)) {
+                    throw self::misuse("batch() takes a list of notifications; [$index] is no array.");
+                }
+                $items[] = self::fieldsOf($notification);
+            }
+            if ($items === []) {
+                return [];
+            }
+            $results = $this->post(self::encode($items))['results'] ?? null;
+            if (!is_array($results) || count($results) !== count($items)) {
+                throw $this->unexpected(200);
+            }
+
+            return array_combine(array_keys($notifications), $results);
+        } catch (PostroomException $error) {
+            return $this->report($error, 'a batch of ' . count($notifications));
+        }
+    }
+
+    /**
+     * A token (JWT, HS256) with which a browser opens its WebSocket. Needs the option `jwtSecret`.
+     *
+     * @param string|int|null $userId     whom it stands for; null: nobody, it only opens rooms
+     * @param string[]        $rooms      rooms that may be joined; `*` stands for any run of characters
+     * @param int             $ttlSeconds how long from now it holds
+     *
+     * @throws InvalidArgumentException for a secret under 32 bytes, or claims that no server takes; always
+     *                                  thrown, whatever `onError` says
+     */
+    public function token($userId, array $rooms = [], int $ttlSeconds = 3600): string
+    {
+        $secret = $this->options['jwtSecret'];
+        if (!is_string($secret) || strlen($secret) < self::MIN_SECRET_BYTES) {
+            throw new InvalidArgumentException(sprintf(
+                'Postroom: token() needs the option jwtSecret, the JWT_SECRET of the server, with %d bytes or more.',
+                self::MIN_SECRET_BYTES
+            ));
+        }
+        if ($userId !== null && !is_int($userId) && (!is_string($userId) || $userId === '')) {
+            throw new InvalidArgumentException('Postroom: the user of a token is a string, an integer or null.');
+        }
+        if ($rooms !== array_filter($rooms, 'is_string')) {
+            throw new InvalidArgumentException('Postroom: the rooms of a token are a list of strings.');
+        }
+        if ($ttlSeconds < 1) {
+            throw new InvalidArgumentException('Postroom: a token holds for 1 second or more.');
+        }
+        $claims = ['rooms' => array_values($rooms), 'iat' => time(), 'exp' => time() + $ttlSeconds];
+        if ($userId !== null) {
+            $claims['sub'] = (string) $userId;
+        }
+        try {
+            $payload = json_encode($claims, self::JSON);
+        } catch (JsonException $error) {
+            throw new InvalidArgumentException('Postroom: the user and the rooms of a token must be UTF-8.', 0, $error);
+        }
+        $signed = self::base64url('{"alg":"HS256","typ":"JWT"}') . '.' . self::base64url($payload);
+
+        return $signed . '.' . self::base64url(hash_hmac('sha256', $signed, $secret, true));
+    }
+
+    /** A copy opens a connection of its own. */
+    public function __clone()
+    {
+        $this->curl = null;
+    }
+
+    /** Refused: the key would end up in a session or a cache. */
+    public function __serialize(): array
+    {
+        throw new LogicException('Postroom: this object holds a key and cannot be serialized; make a new one.');
+    }
+
+    /** What var_dump() and error reporters show: neither key nor secret. */
+    public function __debugInfo(): array
+    {
+        return ['place' => $this->place, 'key' => $this->key === null ? null : '(hidden)'];
+    }
+
+    private function sendTo(string $field, $address, string $event, $data, array $options): ?array
+    {
+        $fields = [$field => $address, 'event' => $event, 'data' => $data];
+        $twice = array_keys(array_intersect_key($options, $fields));
+        if ($twice !== []) {
+            return $this->report(self::misuse('Given twice, as argument and option: ' . implode(', ', $twice)), $event);
+        }
+
+        return $this->send($fields + $options);
+    }
+
+    /** The fields as the server takes them, with an idempotency key. */
+    private static function fieldsOf(array $notification): array
+    {
+        $fields = [];
+        foreach ($notification as $name => $value) {
+            if ($value === null && $name !== 'data') {
+                continue;
+            }
+            // What array_filter() leaves is no list in JSON.
+            $isList = is_array($value) && in_array($name, self::LISTS, true);
+            $fields[$name] = $isList ? array_values($value) : $value;
+        }
+
+        return $fields + ['key' => bin2hex(random_bytes(16))];
+    }
+
+    /** Posts with retries. Returns the body of a 200 or 207, parsed. */
+    private function post(string $body): array
+    {
+        $this->failWhileResting();
+        $deadline = self::now() + $this->options['budgetMs'];
+        for ($retry = 0; ; $retry++) {
+            try {
+                return $this->attempt($body, $deadline - self::now());
+            } catch (PostroomException $failure) {
+                $wait = $this->waitAfter($failure, $retry);
+                $fits = $retry < $this->options['retries'] && self::now() + $wait < $deadline;
+                if (!$fits || !$failure->isTemporary()) {
+                    $this->restAfter($failure);
+                    throw $failure;
+                }
+                usleep($wait * 1000);
+            }
+        }
+    }
+
+    /** Milliseconds. Never less than Retry-After: where that does not fit into the budget, the call ends. */
+    private function waitAfter(PostroomException $failure, int $retry): int
+    {
+        $backoff = min(self::MAX_BACKOFF_MS, $this->options['backoffMs'] * 2 ** min($retry, 16));
+
+        return 1000 * ($failure->getRetryAfter() ?? 0) + random_int(intdiv($backoff, 2), $backoff);
+    }
+
+    /** So that a page that sends ten times to a server that is down waits for it once. */
+    private function restAfter(PostroomException $failure): void
+    {
+        $isDown = $failure instanceof PostroomConnectionException
+            || in_array($failure->getStatus(), [429, 502, 503, 504], true);
+        if ($isDown && $failure->isTemporary()) {
+            $this->restUntil = self::now() + $this->options['restMs'];
+            $this->lastFailure = $failure;
+        }
+    }
+
+    private function failWhileResting(): void
+    {
+        $last = $this->lastFailure;
+        if ($last === null) {
+            return;
+        }
+        if (self::now() >= $this->restUntil) {
+            $this->lastFailure = null;
+
+            return;
+        }
+        throw $last->asReasonNotToTry();
+    }
+
+    /** One try, within so many milliseconds. */
+    private function attempt(string $body, int $leftMs): array
+    {
+        $timeout = max(1, min($this->options['timeoutMs'], $leftMs));
+        $retryAfter = null;
+        $curl = $this->handle();
+        curl_setopt_array($curl, [
+            CURLOPT_POSTFIELDS => $body,
+            CURLOPT_TIMEOUT_MS => $timeout,
+            CURLOPT_CONNECTTIMEOUT_MS => min($this->options['connectTimeoutMs'], $timeout),
+            CURLOPT_HEADERFUNCTION => static function ($curl, string $line) use (&$retryAfter): int {
+                if (preg_match('/^Retry-After:\s*(.*?)\s*$/i', $line, $match) === 1) {
+                    $retryAfter = self::secondsUntil($match[1]);
+                }
+
+                return strlen($line);
+            },
+        ]);
+        $answer = curl_exec($curl);
+        if (!is_string($answer)) {
+            throw $this->connectionFailure(curl_errno($curl), curl_error($curl));
+        }
+        $status = (int) curl_getinfo($curl, CURLINFO_RESPONSE_CODE);
+        $parsed = json_decode($answer, true);
+        if (($status === 200 || $status === 207) && is_array($parsed)) {
+            return $parsed;
+        }
+        if (!isset($parsed['code'], $parsed['detail']) || !is_string($parsed['code'])) {
+            throw $this->unexpected($status, $retryAfter);
+        }
+        $errors = (array) ($parsed['errors'] ?? []);
+        throw new PostroomException((string) $parsed['detail'], $parsed['code'], $status, $errors, $retryAfter);
+    }
+
+    /** @return resource|\CurlHandle */
+    private function handle()
+    {
+        $pid = (int) getmypid();
+        if ($this->curl !== null && $this->pid === $pid) {
+            return $this->curl;
+        }
+        // Without "Expect:", curl would wait for a 100 before it sends a large body.
+        $headers = ['Content-Type: application/json', 'Accept: application/json', 'Expect:'];
+        if ($this->key !== null) {
+            $headers[] = 'Authorization: Bearer ' . $this->key;
+        }
+        $settings = [
+            CURLOPT_URL => $this->url,
+            CURLOPT_POST => true,
+            CURLOPT_RETURNTRANSFER => true,
+            CURLOPT_HTTPHEADER => $headers,
+            CURLOPT_USERAGENT => 'postroom-php/' . self::VERSION,
+            CURLOPT_NOSIGNAL => true, // timeouts below a second need it
+        ];
+        if ($this->options['socket'] !== null) {
+            $settings += [CURLOPT_UNIX_SOCKET_PATH => $this->options['socket'], CURLOPT_PROXY => ''];
+        }
+        $curl = curl_init();
+        if ($curl === false || !curl_setopt_array($curl, $settings + $this->options['curl'])) {
+            throw new InvalidArgumentException('Postroom: curl refuses the options in curl.');
+        }
+        $this->pid = $pid;
+
+        return $this->curl = $curl;
+    }
+
+    private function connectionFailure(int $errno, string $error): PostroomConnectionException
+    {
+        $isTimeout = $errno === CURLE_OPERATION_TIMEDOUT;
+        $detail = $isTimeout
+            ? "{$this->place} did not answer in time: $error"
+            : "{$this->place} cannot be reached: $error" . $this->socketFault();
+
+        return new PostroomConnectionException($detail, $isTimeout ? 'timeout' : 'connection_failed', $errno);
+    }
+
+    /** What curl does not say of a Unix socket. */
+    private function socketFault(): string
+    {
+        $socket = $this->options['socket'];
+        if ($socket === null) {
+            return '';
+        }
+        clearstatcache(true, $socket);
+        if (!@file_exists($socket)) {
+            return ' (there is no such file)';
+        }
+
+        return @is_writable($socket) ? '' : ' (this process may not write to it)';
+    }
+
+    private function unexpected(int $status, ?int $retryAfter = null): PostroomException
+    {
+        $detail = "{$this->place} answered $status, but not as Postroom does. Is this its address?";
+
+        return new PostroomException($detail, 'unexpected_answer', $status, [], $retryAfter);
+    }
+
+    private static function misuse(string $detail): PostroomException
+    {
+        return new PostroomException($detail, 'invalid_notification');
+    }
+
+    /** Throws, logs or calls, as `onError` says. */
+    private function report(PostroomException $error, string $what): ?array
+    {
+        $onError = $this->options['onError'];
+        if ($onError === 'throw') {
+            throw $error;
+        }
+        if ($onError === 'log') {
+            // One line, whatever the event and the detail contain.
+            error_log(preg_replace('/[\x00-\x1f\x7f]+/', ' ', "postroom: $what was not sent: {$error->getMessage()}"));
+        } else {
+            $onError($error);
+        }
+
+        return null;
+    }
+
+    private static function encode(array $body): string
+    {
+        try {
+            return json_encode($body, self::JSON);
+        } catch (JsonException $error) {
+            $path = self::faultyPath($body, '', 0) ?: 'the notification';
+            $hint = $error->getCode() === JSON_ERROR_UTF8
+                ? '; text must be UTF-8: mb_convert_encoding($text, \'UTF-8\', \'Windows-1252\'), say'
+                : '';
+            $message = "cannot be encoded as JSON: {$error->getMessage()}$hint";
+            $errors = [['path' => $path, 'message' => $message]];
+            throw new PostroomException("$path: $message", 'invalid_data', 0, $errors, null, $error);
+        }
+    }
+
+    /** Where in the body the part is that JSON cannot carry, such as `[2].data.customer.name`. */
+    private static function faultyPath(array $value, string $path, int $depth): string
+    {
+        foreach ($depth < 20 ? $value : [] as $name => $part) {
+            if (json_encode($part, self::JSON & ~JSON_THROW_ON_ERROR) !== false) {
+                continue;
+            }
+            $path .= is_int($name) ? "[$name]" : ($path === '' ? $name : ".$name");
+            if (is_object($part) && !$part instanceof JsonSerializable) {
+                $part = get_object_vars($part);
+            }
+
+            return is_array($part) ? self::faultyPath($part, $path, $depth + 1) : $path;
+        }
+
+        return $path;
+    }
+
+    private static function checkedUrl(
+        #[\SensitiveParameter]
+        string $url
+    ): string {
+        $parts = parse_url($url);
+        $isHttp = isset($parts['scheme'], $parts['host']) && preg_match('/^https?$/i', $parts['scheme']) === 1;
+        if (!$isHttp || isset($parts['user']) || isset($parts['query']) || isset($parts['fragment'])) {
+            throw new InvalidArgumentException(
+                'Postroom: the URL must be like http://127.0.0.1:8080 or unix:/run/postroom.sock,'
+                . ' without user, query or fragment.'
+            );
+        }
+
+        return rtrim($url, '/');
+    }
+
+    private static function checkedOptions(
+        #[\SensitiveParameter]
+        array $options
+    ): array {
+        $unknown = array_keys(array_diff_key($options, self::DEFAULTS));
+        if ($unknown !== []) {
+            throw new InvalidArgumentException(sprintf(
+                'Postroom: no such option: %s. There are %s.',
+                implode(', ', $unknown),
+                implode(', ', array_keys(self::DEFAULTS))
+            ));
+        }
+        $options += self::DEFAULTS;
+        foreach (self::DEFAULTS as $name => $default) {
+            $least = in_array($name, ['connectTimeoutMs', 'timeoutMs', 'budgetMs'], true) ? 1 : 0;
+            if (is_int($default) && (!is_int($options[$name]) || $options[$name] < $least)) {
+                throw new InvalidArgumentException("Postroom: the option $name must be an integer from $least.");
+            }
+        }
+        $socket = $options['socket'];
+        if (!is_array($options['curl']) || ($socket !== null && (!is_string($socket) || $socket === ''))) {
+            throw new InvalidArgumentException('Postroom: the option curl is an array, the option socket a path.');
+        }
+        $onError = $options['onError'];
+        if ($onError !== 'throw' && $onError !== 'log' && !is_callable($onError)) {
+            throw new InvalidArgumentException("Postroom: the option onError must be 'throw', 'log' or a callable.");
+        }
+
+        return $options;
+    }
+
+    /** Seconds, of a Retry-After in either form; null for one that is neither. */
+    private static function secondsUntil(string $retryAfter): ?int
+    {
+        if (preg_match('/^\d{1,9}$/', $retryAfter) === 1) {
+            return min(self::MAX_RETRY_AFTER_SECONDS, (int) $retryAfter);
+        }
+        $date = strtotime($retryAfter);
+
+        return $date === false ? null : min(self::MAX_RETRY_AFTER_SECONDS, max(0, $date - time()));
+    }
+
+    private static function base64url(string $bytes): string
+    {
+        return rtrim(strtr(base64_encode($bytes), '+/', '-_'), '=');
+    }
+
+    /** Milliseconds of a clock that is never set. */
+    private static function now(): int
+    {
+        return (int) (hrtime(true) / 1e6);
+    }
+}
+
+/**
+ * What was not sent, and why. The message is for logs: detail, code and status. getCode() is the status too.
+ *
+ * Codes are those of the server (`invalid_notification`, `unauthorized`, `unavailable`, …; docs/protocol.md),
+ * and of this client: `connection_failed` and `timeout` (both PostroomConnectionException), `invalid_data`
+ * (cannot be encoded as JSON), `unexpected_answer` (that was not Postroom).
+ */
+class PostroomException extends RuntimeException
+{
+    private string $problemCode;
+    private string $detail;
+    private int $status;
+    private array $errors;
+    private ?int $retryAfter;
+
+    public function __construct(
+        string $detail,
+        string $problemCode,
+        int $status = 0,
+        array $errors = [],
+        ?int $retryAfter = null,
+        ?Throwable $previous = null
+    ) {
+        $suffix = $status === 0 ? $problemCode : "$problemCode, $status";
+        parent::__construct("$detail ($suffix)", $status, $previous);
+        $this->problemCode = $problemCode;
+        $this->detail = $detail;
+        $this->status = $status;
+        $this->errors = $errors;
+        $this->retryAfter = $retryAfter;
+    }
+
+    /** A stable word, such as `invalid_notification`. */
+    public function getProblemCode(): string
+    {
+        return $this->problemCode;
+    }
+
+    /** A sentence that tells what to change. */
+    public function getDetail(): string
+    {
+        return $this->detail;
+    }
+
+    /** The HTTP status; 0 where there was no answer. */
+    public function getStatus(): int
+    {
+        return $this->status;
+    }
+
+    /** @return array<array{path: string, message: string}> what is wrong, field by field */
+    public function getErrors(): array
+    {
+        return $this->errors;
+    }
+
+    /** Seconds after which the server wants to be asked again, if it said so. */
+    public function getRetryAfter(): ?int
+    {
+        return $this->retryAfter;
+    }
+
+    /** Whether the same notification may be taken later; give it a `key` of yours to send it again safely. */
+    public function isTemporary(): bool
+    {
+        return $this->status === 408 || $this->status === 429 || $this->status >= 500;
+    }
+
+    /** @internal the same for a further call, which is not even tried */
+    public function asReasonNotToTry(): self
+    {
+        $detail = self::notTried($this);
+
+        return new self($detail, $this->problemCode, $this->status, $this->errors, $this->retryAfter, $this);
+    }
+
+    protected static function notTried(self $reason): string
+    {
+        return "Not tried, because a moment ago (restMs): {$reason->detail}";
+    }
+}
+
+/**
+ * No answer came: no connection, a broken one, or a timeout. Whether the server took the notification is not
+ * known, except that it did not where the connection was never made. getCode() is the CURLE_… number.
+ */
+class PostroomConnectionException extends PostroomException
+{
+    /** Others, such as a certificate that does not hold, fail the same way again. */
+    private const TEMPORARY = [
+        CURLE_COULDNT_RESOLVE_HOST,
+        CURLE_COULDNT_CONNECT,
+        CURLE_PARTIAL_FILE,
+        CURLE_OPERATION_TIMEDOUT,
+        CURLE_SSL_CONNECT_ERROR,
+        CURLE_GOT_NOTHING,
+        CURLE_SEND_ERROR,
+        CURLE_RECV_ERROR,
+    ];
+
+    public function __construct(string $detail, string $problemCode, int $errno, ?Throwable $previous = null)
+    {
+        parent::__construct($detail, $problemCode, 0, [], null, $previous);
+        $this->code = $errno;
+    }
+
+    public function isTemporary(): bool
+    {
+        return in_array($this->code, self::TEMPORARY, true);
+    }
+
+    /** @internal */
+    public function asReasonNotToTry(): PostroomException
+    {
+        return new self(self::notTried($this), $this->getProblemCode(), $this->code, $this);
+    }
+}

@@ -1,0 +1,18 @@
+import { describe, expect, it } from '@jest/globals';
+import request from 'supertest';
+import { startServer } from '../support/server.js';
+
+describe('the browser client', () => {
+  it.each(['/client.js', '/client.mjs'])('is served at %s, for pages of any origin', async path => {
+    const server = await startServer();
+    const { headers, text } = await request(server.url).get(path).expect(200);
+    expect(headers).toMatchObject({
+      'content-type': 'text/javascript; charset=utf-8',
+      'cache-control': 'public, max-age=3600',
+      'cross-origin-resource-policy': 'cross-origin',
+      'access-control-allow-origin': '*',
+    });
+    expect(text.includes('export{')).toBe(path === '/client.mjs');
+    await request(server.url).get(path).set('If-None-Match', String(headers.etag)).expect(304);
+  });
+});
