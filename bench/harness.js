@@ -1,5 +1,6 @@
 /** Starts the server under test and the load side, each on a core of its own, and stops them again. */
 import { spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
 import { existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { availableParallelism, tmpdir } from 'node:os';
@@ -25,9 +26,12 @@ export const pinned =
 
 for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => process.exit(1)); // takes the children along
 
-/** Runs one measurement against one server, both sides freshly started and gone afterwards. */
-export async function withServer(name, measure) {
-  const server = await startServer(name);
+/**
+ * Runs one measurement against one server, both sides freshly started and gone afterwards.
+ * @param settings of the server, where the question needs others than the defaults
+ */
+export async function withServer(name, measure, settings = {}) {
+  const server = await startServer(name, settings);
   try {
     const load = startLoad(server);
     try {
@@ -40,28 +44,50 @@ export async function withServer(name, measure) {
   }
 }
 
-async function startServer(name) {
+async function startServer(name, settings) {
   const { file, joined, journal } = SERVERS[name];
   if (!existsSync(file)) throw new Error(`${file} does not exist: npm run build makes it`);
   const port = await freePort();
   const directory = mkdtempSync(join(tmpdir(), 'postroom-bench-'));
-  const child = start(SERVER_CORE, [file], {
-    // Nothing of the caller's settings, and a directory without .env: the defaults are what is measured.
-    env: {
-      PATH: process.env.PATH,
-      NODE_ENV: 'production',
-      HOST: '127.0.0.1',
-      PORT: `${port}`,
-      JOURNAL: journal,
-      LOG_LEVEL: 'warn',
-      NOTIFY_KEYS: KEY,
-      JWT_SECRET,
+  const launch = async () => {
+    const child = start(SERVER_CORE, [file], {
+      // Nothing of the caller's settings, and a directory without .env: the defaults are what is measured.
+      env: {
+        PATH: process.env.PATH,
+        NODE_ENV: 'production',
+        HOST: '127.0.0.1',
+        PORT: `${port}`,
+        JOURNAL: journal,
+        LOG_LEVEL: 'warn',
+        NOTIFY_KEYS: KEY,
+        JWT_SECRET,
+        ...settings,
+      },
+      cwd: directory,
+      stdio: ['ignore', 'inherit', 'inherit'],
+    });
+    await ready(child, port);
+    return child;
+  };
+  let child = await launch();
+  return {
+    name,
+    port,
+    joined,
+    get pid() {
+      return child.pid;
     },
-    cwd: directory,
-    stdio: ['ignore', 'inherit', 'inherit'],
-  });
-  await ready(child, port);
-  return { name, pid: child.pid, port, joined, stop: () => stop(child, directory) };
+    /** Ends it with kill -9 and starts it again on what it left; returns the seconds from spawn to ready. */
+    async restart() {
+      const gone = once(child, 'exit');
+      child.kill('SIGKILL');
+      await gone;
+      const before = performance.now();
+      child = await launch();
+      return (performance.now() - before) / 1000;
+    },
+    stop: () => stop(child, directory),
+  };
 }
 
 function stop(child, directory) {

@@ -5,6 +5,10 @@
  *   connect  { paths, together }                         opens a listener for each path, so many at a time
  *   fanout   { connections, window, warm, seconds }      publishes to all listeners, see load/fanout.js
  *   publish  { connections, keepAlive, warm, seconds }   publishes to a room without listeners
+ *   stall    { count }                                   so many of the listeners stop reading
+ *   stream   { connections, rate, bytes, warm, seconds } publishes so many a second, see load/stream.js
+ *   catchUp  {}                                          who stopped reads on, until all have heard everything
+ *   reconnect { paths, missed }                          a listener for each path, see load/reconnect.js
  *
  * Every answer carries what load/usage.js says. A failure ends the process.
  */
@@ -12,11 +16,13 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { Fanout } from './load/fanout.js';
 import { listen } from './load/listener.js';
 import { notifyRequest, openFreshPublisher, openPublisher } from './load/publisher.js';
+import { reconnectAll } from './load/reconnect.js';
+import { Stream } from './load/stream.js';
 import { mark, usageSince } from './load/usage.js';
 
 const { pid, cores, port, joined, key } = JSON.parse(process.argv[2]);
 const target = { pid, cores };
-const commands = { connect, fanout, publish };
+const commands = { connect, fanout, publish, stall, stream, catchUp, reconnect };
 const listeners = [];
 let running = { drained: Promise.resolve() }; // the fan-out whose notifications arrive
 
@@ -69,6 +75,45 @@ async function publish({ connections, keepAlive, warm, seconds }) {
   const usage = usageSince(before, target);
   stopped = true;
   return { ...usage, publishes: answers - answersBefore };
+}
+
+async function stall({ count }) {
+  await running.drained;
+  for (const listener of listeners.slice(-count)) {
+    listener.stalled = true;
+    listener.pause();
+  }
+  return {};
+}
+
+async function stream({ connections, rate, bytes, warm, seconds }) {
+  await running.drained;
+  const request = notifyRequest({ port, key, room: 'public.bench', data: 'x'.repeat(bytes) });
+  const stream = new Stream({ port, request, listeners, connections, rate });
+  running = stream;
+  await sleep(warm * 1000);
+  const before = mark(target);
+  stream.latencies = [];
+  await sleep(seconds * 1000);
+  const usage = usageSince(before, target);
+  const { latencies } = stream;
+  await stream.stop();
+  return { ...usage, ...percentiles(latencies) };
+}
+
+async function catchUp() {
+  const before = mark(target);
+  for (const listener of listeners) listener.resume();
+  await running.heardBy(listeners);
+  return usageSince(before, target);
+}
+
+async function reconnect({ paths, missed }) {
+  const before = mark(target);
+  const check = await reconnectAll({ port, paths, joined, missed });
+  const usage = usageSince(before, target);
+  await check();
+  return usage;
 }
 
 function percentiles(values) {

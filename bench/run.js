@@ -16,6 +16,9 @@ import idle from './idle.js';
 import journal from './journal.js';
 import oneAtATime from './one-at-a-time.js';
 import publish from './publish.js';
+import reconnect from './reconnect.js';
+import restart from './restart.js';
+import slowReaders from './slow-readers.js';
 import storm from './storm.js';
 import { figure, table } from './table.js';
 
@@ -32,6 +35,9 @@ const QUESTIONS = {
   idle,
   'fanout-scale': fanoutScale,
   journal,
+  'slow-readers': slowReaders,
+  reconnect,
+  restart,
 };
 
 const { values: options, positionals } = parseArgs({
@@ -86,11 +92,7 @@ async function measureAll(name, question) {
   }));
   for (let round = 1; round <= Number(options.rounds); round++) {
     for (const server of servers) {
-      const figures = await undisturbed(
-        `${name} ${round}/${options.rounds} ${server}`,
-        question.servers?.[server] ?? server,
-        question,
-      );
+      const figures = await undisturbed(`${name} ${round}/${options.rounds} ${server}`, server, question);
       for (const result of results) result[server].push(figures[result.key]);
     }
   }
@@ -98,10 +100,12 @@ async function measureAll(name, question) {
 }
 
 /** The figures of a run in which the machine did little else; after too many tries those of the calmest. */
-async function undisturbed(title, server, question) {
+async function undisturbed(title, side, question) {
+  const server = question.servers?.[side] ?? side;
+  const measure = (load, running) => question.measure(load, running, side);
   let calmest = { others: Number.POSITIVE_INFINITY };
   for (let tries = 0; tries < TRIES; tries++) {
-    const { figures, usages } = await withServer(server, question.measure);
+    const { figures, usages } = await withServer(server, measure, question.settings);
     const others = Math.max(0, ...usages.map(usage => usage.othersShare));
     const disturbed = others > MOST_OTHERS;
     console.log(

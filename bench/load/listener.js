@@ -12,10 +12,11 @@ const chunk = memory.subarray(HEADROOM);
 /**
  * Connects to `path` and waits until the server serves it: until the answer to the upgrade, or (`joined`:
  * 'subscribed') until it says so in a frame. From then on `heard(listener, count)` is told of notifications.
+ * `took(listener, bytes)`, where it is given, is shown all frames as they come, in memory that will be used again.
  */
-export function listen({ port, path, joined, heard }) {
+export function listen({ port, path, joined, heard, took }) {
   return new Promise((resolve, reject) => {
-    const listener = { received: 0 };
+    const listener = { received: 0, pause: () => socket.pause(), resume: () => socket.resume() };
     let head = '';
     let upgraded = false;
     const reader = new FrameReader(kind => {
@@ -32,6 +33,7 @@ export function listen({ port, path, joined, heard }) {
         buffer: chunk,
         callback(length) {
           const start = HEADROOM + (upgraded ? 0 : readHead(length));
+          took?.(listener, memory.subarray(start, HEADROOM + length));
           const count = reader.read(memory, start, HEADROOM + length);
           if (count > 0) heard(listener, count);
           return true;

@@ -8,6 +8,8 @@ const chunk = Buffer.allocUnsafeSlow(16 * 1024);
 const SOURCES = Array.from({ length: 64 }, (_, i) => `127.0.0.${i + 2}`);
 let source = 0;
 
+const ORDER = { order: 4711, total: '129.90', currency: 'EUR', paid: true };
+
 /** A keep-alive connection; after each `post()` it tells `answered(publisher)`. */
 export function openPublisher({ port, request, answered }) {
   const socket = dial({ port, answered: () => answered(publisher) });
@@ -44,12 +46,8 @@ export function openFreshPublisher({ port, request, answered }) {
   return publisher;
 }
 
-export function notifyRequest({ port, key, room }) {
-  const body = JSON.stringify({
-    room,
-    event: 'order.paid',
-    data: { order: 4711, total: '129.90', currency: 'EUR', paid: true },
-  });
+export function notifyRequest({ port, key, room, data = ORDER }) {
+  const body = JSON.stringify({ room, event: 'order.paid', data });
   const head = [
     'POST /notify HTTP/1.1',
     `Host: 127.0.0.1:${port}`,

@@ -127,6 +127,7 @@ describe('rooms', () => {
       socket.welcome();
       const asked = socket.sent.map(({ type, room }) => (type === 'subscribe' ? room : undefined));
       expect([...(socket.query.get('rooms') ?? '').split(','), ...asked]).toEqual(['a', ...rooms]);
+      expect(socket.sent.every(({ type }) => type === 'subscribe')).toBe(true);
       expect(losses()).toBe(0);
     });
 

@@ -19,10 +19,11 @@ describe('a silent link', () => {
   });
 
   it('is kept when it answers, with whatever', async () => {
-    const { socket, clock, room } = await openClient();
+    const { socket, clock, room, losses } = await openClient();
     socket.welcome({ ping: 25 });
     await clock.advance(25_000 + 9_999);
     socket.receive({ type: 'pong' });
+    expect(losses()).toBe(0);
     await clock.advance(25_000 + 9_999);
     socket.notify('101-0');
     await clock.advance(25_000);
@@ -107,6 +108,19 @@ describe('after sleep, or with a network again', () => {
     window.document.hidden = true;
     window.dispatchEvent(new Event('visibilitychange'));
     expect(socket.sent).toEqual([]);
+  });
+
+  it('is listened to until the end', async () => {
+    const listening = new Map<string, unknown>();
+    const window = {
+      addEventListener: (type: string, listener: unknown) => listening.set(type, listener),
+      removeEventListener: (type: string, listener: unknown) =>
+        listening.get(type) === listener && listening.delete(type),
+    };
+    const { room } = await openClient({ window });
+    expect([...listening.keys()]).toEqual(['online', 'visibilitychange']);
+    room.close();
+    expect(listening.size).toBe(0);
   });
 
   it('works where there is no window', async () => {

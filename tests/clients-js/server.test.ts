@@ -1,3 +1,4 @@
+import { spawn } from 'node:child_process';
 import { describe, expect, it } from '@jest/globals';
 import fc from 'fast-check';
 import { token as sign } from '../support/client.js';
@@ -204,5 +205,31 @@ describe('with a server', () => {
     await client.until(() => client.heard.length >= 3_000);
     expect(client.heard).toHaveLength(3_000);
     expect(areInOrder(client.heard.map(({ id }) => ({ id, data: '' })))).toBe(true);
+  });
+
+  it("runs in a Node that has a WebSocket of its own, with nobody's help", async () => {
+    const server = await startServer();
+    const program = `
+      import { postroom } from '${new URL('../../dist/client/postroom.js', import.meta.url)}';
+      const room = postroom('${server.ws('/ws?room=public.a')}', { random: () => 0 });
+      room.onstate = state => console.log(state);
+      room.on('event', data => console.log(data));
+      room.on('last', () => room.close());`;
+    // The flag is for Node 20; later ones take it without needing it.
+    const child = spawn(process.execPath, ['--experimental-websocket', '--input-type=module', '-e', program]);
+    let output = '';
+    const ended = new Promise(resolve => child.once('close', resolve));
+    await new Promise<void>((resolve, reject) => {
+      child.once('close', () => reject(new Error(`it ended: ${output}`)));
+      for (const stream of [child.stdout, child.stderr])
+        stream.on('data', text => {
+          output += text;
+          if (output.includes('open')) resolve();
+        });
+    });
+    await server.notify({ room: 'public.a', event: 'event', data: 'first' });
+    await server.notify({ room: 'public.a', event: 'last' });
+    expect(await ended).toBe(0);
+    expect(output.split('\n').filter(line => /^\w+$/.test(line))).toEqual(['open', 'first', 'closed']);
   });
 });

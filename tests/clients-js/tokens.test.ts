@@ -193,25 +193,76 @@ describe('token()', () => {
     expect(world.sockets).toHaveLength(1);
   });
 
-  it('is not called for a connection that is lost, and its late answer is for the next one', async () => {
+  it('that gives up after it was given up itself is not heard', async () => {
+    const refusals: (() => void)[] = [];
+    const token = () => new Promise<string>((_, reject) => refusals.push(() => reject(new Error('late'))));
+    const { room, clock, faults } = await openClient({ token });
+    await clock.advance(20_000 + 1_000);
+    expect(refusals).toHaveLength(2);
+    refusals[0]?.();
+    await settle();
+    expect(faults).toEqual([]);
+    expect(room.state).toBe('connecting');
+  });
+
+  it('that has nothing more to give leaves the connection to its end', async () => {
     const { clock, token: issue, issued } = issuer();
-    let give = () => {};
-    const token = () =>
-      issued.length === 0
-        ? issue()
-        : new Promise<string | undefined>(resolve => (give = () => resolve(issue())));
-    const world = await openClient({ clock, token });
+    const world = await openClient({ clock, token: async () => (issued.length === 0 ? issue() : null) });
     world.socket.welcome();
-    await keepAlive(world, 0.9 * HOUR);
-    const [first] = world.sockets;
-    first?.lose();
-    give();
+    await keepAlive(world, 2 * HOUR);
+    expect(world.socket.sent.filter(({ type }) => type !== 'ping')).toEqual([]);
+    world.socket.lose(4401);
     await clock.advance(1_000);
-    expect(first?.sent.filter(({ type }) => type === 'token')).toEqual([]);
-    expect(world.socket.protocols[1]).toBe(`bearer.${issued[1]}`);
-    world.socket.lose();
-    await clock.advance(0);
-    expect(clock.due).toHaveLength(1);
+    expect(world.socket.protocols).toEqual(['postroom.v1']);
+  });
+
+  describe('that was asked when the connection was lost', () => {
+    const asking = async () => {
+      const { clock, token: issue, issued } = issuer();
+      const answers: { give(): void; refuse(): void }[] = [];
+      const later = () =>
+        new Promise<string | undefined>((resolve, reject) =>
+          answers.push({ give: () => resolve(issue()), refuse: () => reject(new Error('late')) }),
+        );
+      const world = await openClient({ clock, token: () => (issued.length === 0 ? issue() : later()) });
+      world.socket.welcome();
+      await keepAlive(world, 0.9 * HOUR);
+      const [answer] = answers;
+      if (answer === undefined) throw new Error('no token was asked for');
+      world.socket.lose();
+      return { world, issued, answer, answers };
+    };
+
+    it('gives it to the next one', async () => {
+      const { world, issued, answer, answers } = await asking();
+      answer.give();
+      await settle();
+      expect(world.clock.due).toHaveLength(1);
+      await world.clock.advance(1_000);
+      expect(world.sockets[0]?.sent.filter(({ type }) => type === 'token')).toEqual([]);
+      expect(world.socket.protocols[1]).toBe(`bearer.${issued[1]}`);
+      expect(answers).toHaveLength(1);
+    });
+
+    it('says nothing to the next one where it is too late for that', async () => {
+      const { world, answer, answers } = await asking();
+      await world.clock.advance(1_000);
+      answers[1]?.give();
+      await settle();
+      world.socket.welcome();
+      answer.give();
+      await settle();
+      expect(world.sockets).toHaveLength(2);
+      expect(world.socket.sent).toEqual([]);
+    });
+
+    it('is no fault where it fails, for it is asked again', async () => {
+      const { world, answer, answers } = await asking();
+      answer.refuse();
+      await world.clock.advance(1_000);
+      expect(world.faults).toEqual([]);
+      expect(answers).toHaveLength(2);
+    });
   });
 });
 
