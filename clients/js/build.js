@@ -1,0 +1,38 @@
+// node clients/js/build.js <folder>: the client as a module, as a plain script, and its types.
+import { execFileSync } from 'node:child_process';
+import { readdirSync, readFileSync, rmSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { dirname, join, resolve } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { build } from 'esbuild';
+
+const here = dirname(fileURLToPath(import.meta.url));
+const folder = resolve(process.argv[2] ?? 'dist');
+const { version } = JSON.parse(readFileSync(join(here, 'package.json'), 'utf8'));
+
+const common = {
+  bundle: true,
+  minify: true,
+  target: 'es2022',
+  banner: { js: `/*! postroom-client ${version}, MIT */` },
+  logLevel: 'warning',
+};
+rmSync(folder, { recursive: true, force: true });
+await build({
+  ...common,
+  entryPoints: [join(here, 'src/postroom.ts')],
+  format: 'esm',
+  outfile: join(folder, 'postroom.js'),
+});
+await build({
+  ...common,
+  entryPoints: [join(here, 'src/global.ts')],
+  format: 'iife',
+  outfile: join(folder, 'postroom.global.js'),
+});
+
+const tsc = join(dirname(createRequire(import.meta.url).resolve('typescript/package.json')), 'bin/tsc');
+execFileSync(process.execPath, [tsc, '-p', here, '--outDir', folder], { stdio: 'inherit' });
+const shown = ['postroom.d.ts', 'types.d.ts'];
+for (const file of readdirSync(folder))
+  if (file.endsWith('.d.ts') && !shown.includes(file)) rmSync(join(folder, file));

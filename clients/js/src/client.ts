@@ -1,0 +1,285 @@
+import { addressWith, parseAddress } from './address.js';
+import { Recent } from './recent.js';
+import { Tokens } from './tokens.js';
+import type {
+  Clock,
+  Fault,
+  Handler,
+  Notification,
+  Options,
+  Postroom,
+  SocketConstructor,
+  SocketLike,
+  State,
+  WindowLike,
+} from './types.js';
+
+const FIRST_DELAY_MS = 1_000;
+const LONGEST_DELAY_MS = 30_000;
+// A connection that lived for less is no success: what ends at once would be tried again at once, for ever.
+const STABLE_MS = 10_000;
+// For the token, the handshake and the welcome together.
+const CONNECT_MS = 20_000;
+const ANSWER_MS = 10_000;
+const TOKEN_EXPIRED = 4401;
+const STAY_AWAY = 4500;
+/** What we sent was refused, and we would send it again. */
+const OUR_FAULT = [1003, 1008, 1009];
+const WAKING = ['online', 'visibilitychange'];
+
+type ServerFrame = (
+  | { type: 'welcome'; id: string; connection: string; ping: number; recovered?: boolean }
+  | { type: 'subscribed'; id: string; room: string }
+  | { type: 'unsubscribed'; id?: undefined; room: string }
+  | { type: 'token'; id?: undefined; expires: number }
+  | { type: 'pong'; id?: undefined }
+  | { type: 'error'; id?: undefined; code: string; message: string; room?: string }
+  | Notification
+) & { ref?: string };
+
+/**
+ * One connection after the other. What is under way (a token being fetched, a socket, a timer) belongs to an
+ * attempt; once the next number has begun, what still comes of it is ignored.
+ */
+export class Client implements Postroom {
+  state: State = 'connecting';
+  connection: string | undefined;
+  cursor: string | undefined;
+  onstate: ((state: State) => void) | undefined;
+  onlost: (() => void) | undefined;
+  onerror: ((fault: Fault) => void) | undefined = fault => console.error('postroom:', fault);
+
+  readonly #url: URL;
+  readonly #rooms: Set<string>;
+  readonly #WebSocket: SocketConstructor;
+  readonly #clock: Clock;
+  readonly #random: () => number;
+  readonly #window: Partial<WindowLike>;
+  readonly #tokens: Tokens;
+  readonly #handlers = new Set<{ event: string; handler: Handler }>();
+  readonly #recent = new Recent();
+
+  #attempt = 0;
+  #socket: SocketLike | undefined;
+  /** Rooms in the address that was opened; where they were too many, it is not all of them. */
+  #joining = new Set<string>();
+  #tooMany = false;
+  /** Until the welcome, the next frame, the answer to a ping, or the next attempt: one at a time. */
+  #timer: unknown;
+  #pingMs = CONNECT_MS;
+  #pinged = false;
+  #openedAt: number | undefined;
+  #failures = 0;
+
+  constructor(url: string, options: Options) {
+    const environment: Environment = globalThis;
+    const { rooms, since, ...address } = parseAddress(url, environment.location?.href);
+    const Socket = options.WebSocket ?? environment.WebSocket;
+    if (!Socket) throw new TypeError('There is no WebSocket here: give one as options.WebSocket.');
+    this.#WebSocket = Socket;
+    this.#url = address.url;
+    this.#rooms = new Set([...rooms, ...(options.rooms ?? [])]);
+    this.cursor = options.since ?? since;
+    this.#clock = options.clock ?? systemClock;
+    this.#random = options.random ?? Math.random;
+    this.#tokens = new Tokens(options.token ?? (() => undefined), this.#clock, this.#random);
+    this.#window = options.window ?? environment;
+    for (const event of WAKING) this.#window.addEventListener?.(event, this.#wake);
+    void this.#open();
+  }
+
+  on<Data>(event: string, handler: Handler<Data>): () => void {
+    // What the data of an event is, is between the application and its backend.
+    const entry = { event, handler: handler as Handler };
+    this.#handlers.add(entry);
+    return () => {
+      this.#handlers.delete(entry);
+    };
+  }
+
+  subscribe(room: string): void {
+    this.#rooms.add(room);
+    this.#send({ type: 'subscribe', room });
+  }
+
+  unsubscribe(room: string): void {
+    this.#rooms.delete(room);
+    this.#send({ type: 'unsubscribe', room, ref: 'left' });
+  }
+
+  close(): void {
+    this.#drop();
+    for (const event of WAKING) this.#window.removeEventListener?.(event, this.#wake);
+    this.#enter('closed');
+  }
+
+  async #open(): Promise<void> {
+    this.#drop();
+    const attempt = this.#attempt;
+    this.#wait(CONNECT_MS, () => this.#comeBack());
+    this.#enter('connecting');
+    let code = 'token';
+    try {
+      const token = await this.#tokens.get();
+      if (attempt !== this.#attempt) return;
+      code = 'socket';
+      this.#socket = this.#connect(token);
+    } catch (cause) {
+      if (attempt !== this.#attempt) return;
+      this.#comeBack();
+      this.onerror?.({ code, message: String(cause), cause });
+    }
+  }
+
+  #connect(token: string | null | undefined): SocketLike {
+    const attempt = this.#attempt;
+    const { address, joining } = addressWith(this.#url, this.#rooms, this.cursor);
+    this.#joining = joining;
+    this.#tooMany = joining.size < this.#rooms.size;
+    const socket = new this.#WebSocket(address, ['postroom.v1', ...(token ? [`bearer.${token}`] : [])]);
+    socket.onmessage = ({ data }: { data: string }) => {
+      if (attempt === this.#attempt) this.#receive(JSON.parse(data));
+    };
+    socket.onclose = ({ code, reason }: { code: number; reason: string }) => {
+      if (attempt === this.#attempt) this.#closed(code, reason);
+    };
+    // The close that follows says all. The package ws throws where nobody listens.
+    socket.onerror = () => {};
+    return socket;
+  }
+
+  /** Lets go of what is under way. */
+  #drop(): void {
+    this.#attempt++;
+    this.#clock.clearTimeout(this.#timer);
+    this.#tokens.rest();
+    this.#socket?.close();
+    this.#socket = undefined;
+    this.connection = undefined;
+  }
+
+  /** Full jitter: after any time up to a bound, which doubles with each failure in a row. */
+  #comeBack(slowly = false): void {
+    this.#drop();
+    if (this.#openedAt !== undefined && this.#clock.now() - this.#openedAt >= STABLE_MS) this.#failures = 0;
+    this.#openedAt = undefined;
+    const bound = Math.min(LONGEST_DELAY_MS, FIRST_DELAY_MS * 2 ** this.#failures++);
+    const delay = slowly ? LONGEST_DELAY_MS * (1 + this.#random()) : bound * this.#random();
+    this.#wait(delay, () => this.#open());
+    this.#enter('waiting');
+  }
+
+  #closed(code: number, message: string): void {
+    if (code === TOKEN_EXPIRED) this.#tokens.expired();
+    const slowly = OUR_FAULT.includes(code);
+    if (code >= STAY_AWAY) this.close();
+    else this.#comeBack(slowly);
+    if (code >= STAY_AWAY || slowly) this.onerror?.({ code, message });
+  }
+
+  #receive(frame: ServerFrame): void {
+    if (frame.type === 'welcome') this.#pingMs = frame.ping * 1000;
+    this.#pinged = false;
+    this.#wait(this.#pingMs, this.#check);
+    if (frame.type === 'notification' && !this.#recent.add(frame.id)) return;
+    if (frame.id) this.cursor = frame.id;
+    switch (frame.type) {
+      case 'welcome':
+        return this.#welcome(frame.connection, frame.recovered);
+      case 'notification':
+        return this.#deliver(frame);
+      case 'token':
+        this.#tokens.expires(frame.expires);
+        return this.#watchToken();
+      case 'pong':
+        if (frame.ref === 'joined') this.onlost?.();
+        return;
+      case 'unsubscribed':
+        if (frame.ref === undefined)
+          this.onerror?.({ code: 'forbidden', message: 'The new token forbids it.', room: frame.room });
+        return;
+      case 'error':
+        // The new token is another user's: so has the connection to be.
+        if (frame.ref === 'token' && frame.code === 'forbidden') this.#comeBack();
+        this.onerror?.(frame);
+    }
+  }
+
+  #welcome(connection: string, recovered: boolean | undefined): void {
+    this.connection = connection;
+    this.#openedAt = this.#clock.now();
+    this.#watchToken();
+    // What did not fit the address, and what changed since it was opened.
+    for (const room of this.#rooms) if (!this.#joining.has(room)) this.subscribe(room);
+    for (const room of this.#joining) if (!this.#rooms.has(room)) this.unsubscribe(room);
+    // Rooms that did not fit it have no past. Once they are joined, a state that is loaded misses nothing.
+    const pastless = this.#tooMany && recovered !== undefined;
+    if (pastless) this.#send({ type: 'ping', ref: 'joined' });
+    this.#enter('open');
+    if (recovered === false && !pastless) this.onlost?.();
+  }
+
+  #deliver(frame: Notification): void {
+    for (const { event, handler } of [...this.#handlers]) {
+      if (event !== frame.event && event !== '*') continue;
+      try {
+        handler(frame.data, frame);
+      } catch (error) {
+        // Reported as any listener's, and the others are called.
+        queueMicrotask(() => {
+          throw error;
+        });
+      }
+    }
+  }
+
+  #watchToken(): void {
+    this.#tokens.watch(
+      token => this.#send({ type: 'token', token, ref: 'token' }),
+      cause => this.onerror?.({ code: 'token', message: String(cause), cause }),
+    );
+  }
+
+  /** Asks for a sign of life; without one the link is dead, whatever the browser believes. */
+  readonly #check = (): void => {
+    if (this.#pinged) return;
+    this.#pinged = true;
+    this.#send({ type: 'ping' });
+    this.#wait(Math.min(this.#pingMs, ANSWER_MS), () => this.#comeBack());
+  };
+
+  /** After sleep, and with a network again, nothing of what was believed is sure. */
+  readonly #wake = (): void => {
+    if (this.#window.document?.hidden) return;
+    if (this.state === 'waiting') void this.#open();
+    else if (this.state === 'open') this.#check();
+  };
+
+  #wait(milliseconds: number, run: () => void): void {
+    this.#clock.clearTimeout(this.#timer);
+    this.#timer = this.#clock.setTimeout(run, milliseconds);
+  }
+
+  /** Before the welcome there is no need: the address, and what is sent at the welcome, says it. */
+  #send(frame: object): void {
+    if (this.connection) this.#socket?.send(JSON.stringify(frame));
+  }
+
+  #enter(state: State): void {
+    if (state === this.state) return;
+    this.state = state;
+    this.onstate?.(state);
+  }
+}
+
+/** What browsers and Node have, and what some of them lack. */
+interface Environment extends Partial<WindowLike> {
+  readonly location?: { readonly href: string };
+  readonly WebSocket?: SocketConstructor;
+}
+
+const systemClock: Clock = {
+  now: () => Date.now(),
+  setTimeout: (run, milliseconds) => setTimeout(run, milliseconds),
+  clearTimeout: timer => clearTimeout(timer as number),
+};

@@ -1,0 +1,101 @@
+/**
+ * Where the client stands: `connecting`; `open` (rooms are joined, notifications come); `waiting` for the next
+ * attempt after a lost connection; `closed` for good, by `close()` or because the server said to stay away.
+ */
+export type State = 'connecting' | 'open' | 'waiting' | 'closed';
+
+/** What a backend posted, as it came. */
+export interface Notification<Data = unknown> {
+  readonly type: 'notification';
+  /** Names it; opaque. */
+  readonly id: string;
+  /** Only if it came through a room. */
+  readonly room?: string;
+  readonly event: string;
+  readonly data: Data;
+}
+
+/** Something that the application should know of. */
+export interface Fault {
+  /**
+   * A code of the server's `error` frames (`forbidden`, `too_many_rooms`, …); a close code that says to stay away
+   * or to come back slowly (4503, 1008, …); `token` if `token()` failed; `socket` if none could be made.
+   */
+  readonly code: string | number;
+  readonly message: string;
+  /** The room it is about. */
+  readonly room?: string | undefined;
+  /** What was thrown. */
+  readonly cause?: unknown;
+}
+
+export interface Options {
+  /**
+   * Brings a token (JWT) from your backend, or nothing for a visitor without one. Called for the first connection,
+   * before a token expires, and whenever the server says that it has expired.
+   */
+  readonly token?: () => Token | Promise<Token>;
+  /** Rooms to join, beside those of the url's `?room=`. */
+  readonly rooms?: readonly string[];
+  /** A cursor from before (`Postroom.cursor`, or the `id` of a notification): what came after it comes first. */
+  readonly since?: string | undefined;
+  /** For Node before 22: the `WebSocket` of the package `ws`. */
+  readonly WebSocket?: SocketConstructor | undefined;
+  /** For tests. */
+  readonly clock?: Clock;
+  /** For tests: 0 to 1, as `Math.random`. */
+  readonly random?: () => number;
+  /** For tests: where `online` and `visibilitychange` are heard. */
+  readonly window?: Partial<WindowLike>;
+}
+
+/** What `postroom()` returns. */
+export interface Postroom {
+  readonly state: State;
+  /** The id of the open connection, for a backend's `except`; undefined while there is none. */
+  readonly connection: string | undefined;
+  /** The last id seen: what a later page may give as `since`. */
+  readonly cursor: string | undefined;
+
+  /** Calls the handler for each notification of this event, or of any (`*`). Returns a function that ends it. */
+  on<Data = unknown>(event: string, handler: Handler<Data>): () => void;
+  /** Joins a room, from now on and on every connection to come. Joining again is harmless. */
+  subscribe(room: string): void;
+  /** Leaves a room. What was on its way still comes. */
+  unsubscribe(room: string): void;
+  /** Ends it, for good. */
+  close(): void;
+
+  /** Called with every new state. */
+  onstate: ((state: State) => void) | undefined;
+  /** Called when notifications were missed that can no longer be replayed: load your state anew. */
+  onlost: (() => void) | undefined;
+  /** Called with every fault. Until you set it, faults are printed on the console. */
+  onerror: ((fault: Fault) => void) | undefined;
+}
+
+export type Handler<Data = unknown> = (data: Data, frame: Notification<Data>) => void;
+export type Token = string | null | undefined;
+export type SocketConstructor = new (url: string, protocols: string[]) => SocketLike;
+
+/** As much of a WebSocket as is used; the handlers are set, never read. */
+export interface SocketLike {
+  onmessage: unknown;
+  onclose: unknown;
+  onerror: unknown;
+  send(text: string): void;
+  close(): void;
+}
+
+export interface Clock {
+  /** Milliseconds since the epoch. */
+  now(): number;
+  setTimeout(run: () => void, milliseconds: number): unknown;
+  clearTimeout(timer: unknown): void;
+}
+
+export interface WindowLike {
+  addEventListener(type: string, listener: () => void): void;
+  removeEventListener(type: string, listener: () => void): void;
+  readonly document: { readonly hidden: boolean };
+}
