@@ -181,7 +181,7 @@ export class Postroom {
     );
     if (past !== undefined) this.#bringPast(connection, address, past, listenedFrom);
     return {
-      id: this.#window.cursorAt(past === undefined ? here : Math.min(past, here)),
+      id: this.#window.cursorAt(this.#reader.settled(connection)),
       recovered: since === undefined ? undefined : past !== undefined,
     };
   }

@@ -45,6 +45,12 @@ export class Reader {
     return connection.reading?.cursor ?? this.#window.end;
   }
 
+  /** The position before which nothing is owed to a connection any more, past that was asked for included. */
+  settled(connection: Connection): number {
+    const replays = connection.reading?.replays ?? [];
+    return replays.reduce((least, { next }) => Math.min(least, next), this.position(connection));
+  }
+
   /** Starts a connection at a position of the past instead of live. All that it has joined is read from there. */
   startAt(connection: Connection, position: number): void {
     const past = new Map<Address, number>();
