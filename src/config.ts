@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { z } from 'zod';
 import { publicKeyVerifier } from './auth/tokens.js';
+import { StartError } from './model/start-error.js';
 
 /** Every setting, checked. The names are those of the environment, as README and .env.example have them. */
 export type Config = Readonly<z.output<typeof Settings>> & {
@@ -10,7 +11,7 @@ export type Config = Readonly<z.output<typeof Settings>> & {
 };
 
 /** What is wrong with the settings, all of it in one message. */
-export class ConfigError extends Error {
+export class ConfigError extends StartError {
   constructor(faults: readonly string[]) {
     super(`Postroom cannot start with these settings:\n${faults.map(fault => `  - ${fault}`).join('\n')}`);
     this.name = 'ConfigError';
@@ -110,8 +111,9 @@ const Settings = z.object({
   JWT_SECRET: secret,
   JWT_PREVIOUS_SECRET: secret,
   JWT_PUBLIC_KEY: publicKey,
-  PUBLIC_ROOMS: list(['public.*']),
-  ALLOWED_ORIGINS: list(['*']),
+  PUBLIC_ROOMS: list(['public.*']).transform(rooms => (rooms.join() === 'none' ? [] : rooms)),
+  // Browsers send them in lower case.
+  ALLOWED_ORIGINS: list(['*']).transform(origins => origins.map(origin => origin.toLowerCase())),
   TRUST_PROXY: z
     .string()
     .transform(text => (/^(off|false)$/i.test(text) ? '0' : text))
@@ -125,7 +127,7 @@ const Settings = z.object({
   MAX_FRAME_BYTES: whole(16384, 256, 1024 * 1024),
   MAX_CONNECTIONS: whole(100000, 1, 10_000_000),
   MAX_CONNECTIONS_PER_USER: whole(10000, 1, 10_000_000),
-  MAX_ROOMS_PER_CONNECTION: whole(100, 0, 10000),
+  MAX_ROOMS_PER_CONNECTION: whole(100, 0, 1000),
   MAX_BUFFERED_BYTES: whole(1024 * 1024, 1024, 1024 ** 3),
   PING_SECONDS: whole(25, 1, 3600),
   DRAIN_SECONDS: whole(10, 0, 3600),

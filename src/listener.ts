@@ -7,7 +7,9 @@ import {
 } from 'node:http';
 import type { AddressInfo, Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
+import type { Logger } from 'pino';
 import { PROBLEM_TYPE, Problem, problemAnswer } from './model/problem.js';
+import { StartError } from './model/start-error.js';
 
 // Longer than the idle time of the usual proxies and of PHP's handles, so that it is not us who close first.
 const KEEP_ALIVE_MS = 75_000;
@@ -22,6 +24,7 @@ export interface ListenerOptions {
   readonly notify: RequestListener | undefined;
   /** Answers all other requests. */
   readonly app: RequestListener;
+  readonly log: Logger;
   /** Takes upgrades; undefined where none are served. */
   readonly upgrade: ((request: IncomingMessage, socket: Socket, head: Buffer) => void) | undefined;
 }
@@ -66,9 +69,17 @@ export class Listener {
   async start(): Promise<void> {
     const { host, port } = this.#options;
     await new Promise<void>((resolve, reject) => {
-      this.#server.once('error', error => reject(listenError(error, host, port)));
-      this.#server.listen(port, host, resolve);
+      const refuse = (error: Error) => reject(listenError(error, host, port));
+      this.#server.once('error', refuse);
+      this.#server.listen(port, host, () => {
+        this.#server.off('error', refuse);
+        resolve();
+      });
     });
+    // A connection that could not be accepted, for want of descriptors say: the others go on.
+    this.#server.on('error', error =>
+      this.#options.log.error({ err: error }, 'a connection could not be accepted'),
+    );
     const bound = this.#server.address() as AddressInfo;
     this.#url = `http://${bound.family === 'IPv6' ? `[${bound.address}]` : bound.address}:${bound.port}`;
   }
@@ -124,7 +135,7 @@ function listenError(error: NodeJS.ErrnoException, host: string, port: number): 
       : error.code === 'EACCES'
         ? 'ports below 1024 need permission; choose another PORT'
         : error.message;
-  return new Error(`Cannot listen on ${host}:${port}: ${why}.`, { cause: error });
+  return new StartError(`Cannot listen on ${host}:${port}: ${why}.`, { cause: error });
 }
 
 function brokenRequest(code: string | undefined): Problem {

@@ -2,8 +2,9 @@
 import { readFileSync } from 'node:fs';
 import dotenv from 'dotenv';
 import { printBanner } from './banner.js';
-import { ConfigError, readConfig } from './config.js';
+import { readConfig } from './config.js';
 import { createLog } from './log.js';
+import { StartError } from './model/start-error.js';
 import { createServer } from './server.js';
 
 dotenv.config({ quiet: true });
@@ -29,7 +30,6 @@ try {
   log.info({ url: server.url, internalUrl: server.internalUrl, version }, 'listening');
   if (config.development) printBanner(config, server);
 } catch (error) {
-  const expected = error instanceof ConfigError || (error instanceof Error && error.cause !== undefined);
-  console.error(expected ? error.message : error);
+  console.error(error instanceof StartError ? error.message : error);
   process.exit(1);
 }

@@ -92,6 +92,7 @@ export function createServer(
       host: side.host,
       port: side.port,
       requestTimeoutSeconds: config.REQUEST_TIMEOUT_SECONDS,
+      log,
       notify: side.notify ? (request, response) => notify.handle(request, response) : undefined,
       app: createApp({
         postroom,
@@ -123,13 +124,12 @@ export function createServer(
           upgrades: false,
         });
 
+  let starting: Promise<void> | undefined;
   let stopping: Promise<void> | undefined;
   return {
-    async start() {
-      await front.start();
-      await internal?.start();
-      await postroom.start();
-      timetable.start();
+    start() {
+      starting ??= start();
+      return starting;
     },
     stop() {
       stopping ??= stop();
@@ -143,9 +143,27 @@ export function createServer(
     },
   };
 
+  async function start(): Promise<void> {
+    try {
+      await front.start();
+      await internal?.start();
+      await postroom.start();
+      timetable.start();
+    } catch (error) {
+      await close();
+      throw error;
+    }
+  }
+
   async function stop(): Promise<void> {
     postroom.stopAccepting();
+    // What is half open cannot be closed; a start that failed has closed everything.
+    await starting?.catch(() => undefined);
     await door.drain(config.DRAIN_SECONDS);
+    await close();
+  }
+
+  async function close(): Promise<void> {
     timetable.stop();
     // Health answers until the last connection is gone, so that a load balancer sees the draining.
     await Promise.all([front.stop(), internal?.stop()]);

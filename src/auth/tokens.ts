@@ -26,6 +26,9 @@ interface Verifier {
   readonly algorithms: jwt.Algorithm[];
 }
 
+// As long as a room name; a character may take two of a string's units.
+const MAX_PATTERN_CHARACTERS = 200;
+
 const Claims = z.object({
   exp: z.number(),
   sub: z
@@ -33,7 +36,9 @@ const Claims = z.object({
     .transform(String)
     .refine(isShortText, { error: 'must be 1 to 200 characters, or a whole number below 2^53' })
     .optional(),
-  rooms: z.array(z.string().max(200), { error: 'must be a list of room patterns' }).default([]),
+  rooms: z
+    .array(z.string().max(2 * MAX_PATTERN_CHARACTERS), { error: 'must be a list of room patterns' })
+    .default([]),
 });
 
 /** Checks JWTs (RFC 7519). Keys are made ready once: a `KeyObject` is fifty times faster than a text. */

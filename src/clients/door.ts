@@ -30,6 +30,8 @@ export class Door {
   readonly #server: WebSocketServer;
   readonly #sockets = new Set<WsSocket>();
   #closing = false;
+  /** Told when the last connection is gone. */
+  #emptied: (() => void) | undefined;
 
   constructor(context: SessionContext, settings: DoorSettings) {
     this.#context = context;
@@ -66,7 +68,10 @@ export class Door {
   #admit(ws: WebSocket, net: NetSocket, opening: Opening): void {
     const socket = new WsSocket(ws, net);
     this.#sockets.add(socket);
-    ws.on('close', () => this.#sockets.delete(socket));
+    ws.on('close', () => {
+      this.#sockets.delete(socket);
+      if (this.#sockets.size === 0) this.#emptied?.();
+    });
     openSession(this.#context, ws, socket, opening);
   }
 
@@ -83,8 +88,11 @@ export class Door {
       for (const connection of waiting.splice(0, perStep)) postroom.close(connection, CLOSE.shuttingDown);
       if (waiting.length > 0) await after(DRAIN_STEP_MS);
     }
-    const deadline = performance.now() + CLOSE_TIMEOUT_MS;
-    while (this.#sockets.size > 0 && performance.now() < deadline) await after(10);
+    if (this.#sockets.size === 0) return;
+    const emptied = new Promise<void>(resolve => {
+      this.#emptied = resolve;
+    });
+    await Promise.race([emptied, after(CLOSE_TIMEOUT_MS)]);
     for (const socket of this.#sockets) socket.terminate();
   }
 
@@ -108,7 +116,10 @@ export class Door {
         RETRY_AFTER_SECONDS,
       );
     const { origin } = request.headers;
-    if (origin !== undefined && !this.#settings.allowedOrigins.some(allowed => matches(allowed, origin)))
+    if (
+      origin !== undefined &&
+      !this.#settings.allowedOrigins.some(allowed => matches(allowed, origin.toLowerCase()))
+    )
       return new Problem('forbidden', 'Pages of this origin may not connect; add it to ALLOWED_ORIGINS.');
     return undefined;
   }
@@ -123,7 +134,7 @@ function openingOf({ url = '', headers }: IncomingMessage): Opening {
       /^Bearer +(\S+)/i.exec(headers.authorization ?? '')?.[1] ??
       BEARER_SUBPROTOCOL.exec(headers['sec-websocket-protocol'] ?? '')?.[1],
     rooms: [...query.getAll('room'), ...lists].filter(room => room !== ''),
-    since: query.get('since') ?? undefined,
+    since: query.get('since') || undefined,
   };
 }
 

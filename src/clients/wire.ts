@@ -16,7 +16,6 @@ export type FrameErrorCode =
   | 'unknown_type'
   | 'invalid_frame'
   | 'invalid_room'
-  | 'invalid_since'
   | 'invalid_token'
   | 'too_many_rooms'
   | 'forbidden';

@@ -40,9 +40,8 @@ export interface Replay {
   next: number;
 }
 
-/** A stretch of the past that a connection saw through an address that it has left. */
-export interface Seen {
-  readonly address: Address;
+/** A stretch of the past. */
+export interface Stretch {
   readonly from: number;
   readonly until: number;
 }
@@ -57,7 +56,8 @@ export class Connection {
   readonly joined = new Map<Address, number>();
   /** Undefined while live. */
   reading: Reading | undefined;
-  seen: Seen[] | undefined;
+  /** What it saw through addresses that it has left: another one may bring the same again when its past is asked for. */
+  seen: Map<Address, Stretch[]> | undefined;
   /** What this turn of the event loop owes it. */
   owed: Owed | undefined;
   /** The delivery that reached it last. */

@@ -3,28 +3,38 @@ import type { Encoder } from './connection.js';
 
 const MAX_BYTES = 4 * 1024 * 1024;
 
-interface Frame {
-  readonly encoder: Encoder;
-  readonly room: string | undefined;
-  readonly bytes: Buffer;
-}
+/** The frames of an entry that came through one room, by encoder; nearly always one. */
+type Forms = { readonly encoder: Encoder; readonly bytes: Buffer }[];
 
 /** Each wire form of an entry encoded once, for as long as the cache has room: the last few megabytes of frames. */
 export class Frames {
-  readonly #frames = new Map<Entry, Frame[]>();
+  readonly #frames = new Map<Entry, Map<string | undefined, Forms>>();
   #bytes = 0;
 
   /** The frame of an entry that came through `room`; the same Buffer object for the same three. */
   of(entry: Entry, room: string | undefined, encoder: Encoder): Buffer {
-    const known = this.#frames.get(entry);
-    const found = known?.find(frame => frame.encoder === encoder && frame.room === room);
+    const forms = this.#formsOf(entry, room);
+    const found = forms.find(form => form.encoder === encoder);
     if (found !== undefined) return found.bytes;
     const bytes = encoder.notification(entry, room);
-    if (this.#bytes > MAX_BYTES) this.#clear();
+    forms.push({ encoder, bytes });
     this.#bytes += bytes.length;
-    if (known === undefined) this.#frames.set(entry, [{ encoder, room, bytes }]);
-    else known.push({ encoder, room, bytes });
+    if (this.#bytes > MAX_BYTES) this.#clear();
     return bytes;
+  }
+
+  #formsOf(entry: Entry, room: string | undefined): Forms {
+    let rooms = this.#frames.get(entry);
+    if (rooms === undefined) {
+      rooms = new Map();
+      this.#frames.set(entry, rooms);
+    }
+    let forms = rooms.get(room);
+    if (forms === undefined) {
+      forms = [];
+      rooms.set(room, forms);
+    }
+    return forms;
   }
 
   #clear(): void {

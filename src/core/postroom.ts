@@ -82,7 +82,8 @@ export class Postroom {
     this.#window.beginAfter(await this.#journal.follow(entry => this.#deliver(entry)));
     this.#trimming = setInterval(() => this.#window.trim(), TRIM_INTERVAL_MS);
     this.#trimming.unref();
-    this.#phase = 'open';
+    // It may have been told to stop meanwhile.
+    if (this.#phase === 'starting') this.#phase = 'open';
   }
 
   /** Refuses notifications from now on; those under way finish. */
@@ -203,6 +204,11 @@ export class Postroom {
     this.#join(connection, userAddress(user), this.#window.end);
   }
 
+  /** Whether a connection has joined a room. */
+  isIn(connection: Connection, room: string): boolean {
+    return connection.joined.has(roomAddress(room));
+  }
+
   /** The rooms that a connection has joined. */
   roomsOf(connection: Connection): string[] {
     return [...connection.joined.keys()].flatMap(address => roomOf(address) ?? []);
@@ -278,14 +284,19 @@ export class Postroom {
   /** A later replay of another room may bring the same entries again; this is how it knows. */
   #rememberSeen(connection: Connection, address: Address, from: number, until: number): void {
     if (!this.#window.hasBetween(address, from, until)) return;
-    const merged = { address, from, until };
-    const others = (connection.seen ?? []).filter(seen => {
+    const merged = { from, until };
+    connection.seen ??= new Map();
+    const others = (connection.seen.get(address) ?? []).filter(seen => {
       if (seen.until <= this.#window.first) return false;
-      if (seen.address !== address || seen.from > merged.until || seen.until < merged.from) return true;
+      if (seen.from > merged.until || seen.until < merged.from) return true;
       merged.from = Math.min(merged.from, seen.from);
       merged.until = Math.max(merged.until, seen.until);
       return false;
     });
-    connection.seen = [...others, merged];
+    connection.seen.set(address, [...others, merged]);
+    // Addresses without a past need no memory; the window bounds those that have one.
+    if (connection.seen.size > 2 * this.#window.addresses)
+      for (const known of connection.seen.keys())
+        if (this.#window.positionsOf(known) === undefined) connection.seen.delete(known);
   }
 }

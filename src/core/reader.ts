@@ -1,5 +1,6 @@
 import { type Address, roomOf } from '../model/address.js';
 import { CLOSE, type CloseReason } from '../model/close.js';
+import type { Fifo } from '../model/fifo.js';
 import type { Entry } from '../model/notification.js';
 import type { Connection, Reading, Replay } from './connection.js';
 import type { Frames } from './frames.js';
@@ -10,6 +11,12 @@ import type { Window } from './window.js';
 const CHUNK_BYTES = 64 * 1024;
 // Entries looked at for one reader before the others get their turn.
 const MAX_STEPS = 4096;
+
+/** How far an address was read: the index of its next position among its positions. */
+interface Head {
+  readonly positions: Fifo<number>;
+  at: number;
+}
 
 /**
  * Serves the connections that are not live, each from its own cursor in the window and at the pace of its
@@ -55,7 +62,8 @@ export class Reader {
   startAt(connection: Connection, position: number): void {
     const past = new Map<Address, number>();
     for (const address of connection.joined.keys()) past.set(address, this.#window.end);
-    connection.reading = { cursor: position, past, replays: [] };
+    const cursor = this.#nextFor(this.#heads(connection, position));
+    connection.reading = { cursor, past, replays: [] };
     this.#outbox.awaitTaken(connection);
   }
 
@@ -133,8 +141,7 @@ export class Reader {
     if (reading.cursor < this.#window.first) return this.#fellOut(connection);
     const heads = this.#heads(connection, reading.cursor);
     for (let steps = 0; ; steps++) {
-      let next = this.#window.end;
-      for (const head of heads) next = Math.min(next, head.positions.at(head.at) ?? next);
+      const next = this.#nextFor(heads);
       // Passing over what is for others keeps a slow reader of a quiet room from falling out of the past.
       reading.cursor = next;
       if (next === this.#window.end) return true;
@@ -147,8 +154,17 @@ export class Reader {
     }
   }
 
-  #heads(connection: Connection, cursor: number) {
-    const heads = [];
+  /** The next position that is addressed to one of the addresses; the window's end where there is none. */
+  #nextFor(heads: readonly Head[]): number {
+    return heads.reduce(
+      (next, { positions, at }) => Math.min(next, positions.at(at) ?? next),
+      this.#window.end,
+    );
+  }
+
+  /** Where each joined address continues. */
+  #heads(connection: Connection, cursor: number): Head[] {
+    const heads: Head[] = [];
     for (const [address, from] of connection.joined) {
       const positions = this.#window.positionsOf(address);
       if (positions === undefined) continue;
@@ -200,8 +216,6 @@ function isSeen(connection: Connection, entry: Entry, position: number): boolean
   return entry.notification.addresses.some(
     address =>
       position >= (connection.joined.get(address) ?? Number.POSITIVE_INFINITY) ||
-      connection.seen?.some(
-        seen => seen.address === address && seen.from <= position && position < seen.until,
-      ),
+      connection.seen?.get(address)?.some(seen => seen.from <= position && position < seen.until),
   );
 }

@@ -4,6 +4,9 @@ import { compareMoments, formatId, type Id, type Moment, parseId } from '../mode
 import type { Entry } from '../model/notification.js';
 import { type Retention, weigh } from '../model/retention.js';
 
+// What an address that has a past takes beside its entries: its list, and its place in the table.
+const ADDRESS_BYTES = 256;
+
 interface Slot {
   readonly entry: Entry;
   readonly bytes: number;
@@ -45,9 +48,9 @@ export class Window {
     return this.#slots.size;
   }
 
-  /** Bytes that the entries are counted with, against the retention. */
+  /** Bytes that the entries, and the positions of each address, are counted with against the retention. */
   get bytes(): number {
-    return this.#bytes;
+    return this.#bytes + this.#positions.size * ADDRESS_BYTES;
   }
 
   /** Addresses that have a past. */
@@ -89,7 +92,7 @@ export class Window {
     for (;;) {
       const slot = this.#slots.at(this.#slots.first);
       if (slot === undefined) return;
-      if (slot.entry.time >= oldest && this.#bytes <= this.#retention.bytes) return;
+      if (slot.entry.time >= oldest && this.bytes <= this.#retention.bytes) return;
       this.#dropFirst(slot);
     }
   }

@@ -6,9 +6,10 @@ import { formatId, type Id, IdClock, type Moment, parseId } from '../model/id.js
 import type { Entry, Notification } from '../model/notification.js';
 import { type Problem, unavailable } from '../model/problem.js';
 import { type Retention, weigh } from '../model/retention.js';
+import { StartError } from '../model/start-error.js';
 import type { Appended, Journal } from './journal.js';
-import { lockDirectory } from './lock.js';
-import { isSound } from './soundness.js';
+import { type Lock, lockDirectory } from './lock.js';
+import { canBeOpened } from './soundness.js';
 
 const TRIM_INTERVAL_MS = 1000;
 // Entries trimmed in one go, and loaded before others get their turn: a few milliseconds' worth.
@@ -45,7 +46,9 @@ interface Stores {
   readonly keys: Database<Id, string>;
   /** `floor`: the newest trimmed id. */
   readonly meta: Database<Id, string>;
-  readonly lock: { release(): Promise<void> };
+  /** The newest trimmed id when it was opened. */
+  readonly floor: Id;
+  readonly lock: Lock;
 }
 
 /** What is committed together. */
@@ -109,11 +112,7 @@ export class DiskJournal implements Journal {
     const started = performance.now();
     const stores = await this.#open();
     this.#stores = stores;
-    let floor = stores.meta.get('floor');
-    if (floor === undefined) {
-      floor = formatId({ time: this.#now(), sequence: 0 });
-      await stores.meta.put('floor', floor);
-    }
+    const { floor } = stores;
     let newest = parseId(floor) ?? { time: 0, sequence: 0 };
     let loaded = 0;
     for (const { key, value } of stores.entries.getRange({ snapshot: false })) {
@@ -155,33 +154,48 @@ export class DiskJournal implements Journal {
     // The last group waits for those before it.
     await this.#committing;
     await this.#trimming;
-    await stores.root.close();
-    await stores.lock.release();
+    try {
+      await stores.root.close();
+    } finally {
+      await stores.lock.release();
+    }
   }
 
   async #open(): Promise<Stores> {
     const lock = await this.#lock();
     const path = `${this.#directory}/${FILE_NAME}`;
+    let root: RootDatabase | undefined;
     try {
-      if (!(await isSound(path, DATABASES))) throw new Error('its contents cannot be read');
-      const root = open({ path, maxDbs: DATABASES.length, ...COMMITS });
+      if (!(await canBeOpened(path, DATABASES))) throw new Error('its contents cannot be read or made');
+      root = open({ path, maxDbs: DATABASES.length, ...COMMITS });
+      const meta = root.openDB<Id, string>({ name: 'meta' });
       return {
         root,
         lock,
+        meta,
         entries: root.openDB<Stored, EntryKey>({ name: 'entries' }),
         keys: root.openDB<Id, string>({ name: 'keys' }),
-        meta: root.openDB<Id, string>({ name: 'meta' }),
+        floor: meta.get('floor') ?? (await this.#firstFloor(meta)),
       };
-    } catch (cause) {
+    } catch (error) {
+      await root?.close();
       await lock.release();
-      throw new Error(
-        `The journal ${path} cannot be opened: ${reasonOf(cause)}. If it is damaged, move it away; a new one will be made, and clients will be told that their past is gone.`,
+      const cause = await commitError(error);
+      throw new StartError(
+        `The journal ${path} cannot be opened: ${reasonOf(cause)}. If the disk is full, make room. If the file is damaged, move it away; a new one will be made, and clients will be told that their past is gone.`,
         { cause },
       );
     }
   }
 
-  async #lock(): Promise<{ release(): Promise<void> }> {
+  /** A journal begins when it is made: ids of one that was here before are told apart. */
+  async #firstFloor(meta: Database<Id, string>): Promise<Id> {
+    const floor = formatId({ time: this.#now(), sequence: 0 });
+    await meta.put('floor', floor);
+    return floor;
+  }
+
+  async #lock(): Promise<Lock> {
     try {
       await mkdir(this.#directory, { recursive: true });
       return await lockDirectory(this.#directory);
@@ -189,7 +203,7 @@ export class DiskJournal implements Journal {
       // What the system refused has a code; what the lock says of itself has none.
       const isRefusal = typeof cause === 'object' && cause !== null && 'code' in cause;
       if (!isRefusal) throw cause;
-      throw new Error(
+      throw new StartError(
         `The directory ${this.#directory} cannot be written (${reasonOf(cause)}); give this user the right to, or choose another DATA_DIR.`,
         { cause },
       );
@@ -245,7 +259,16 @@ export class DiskJournal implements Journal {
     }
     for (const entry of entries) {
       this.#bytes += weigh(entry.notification);
+      this.#deliverCommitted(entry);
+    }
+  }
+
+  /** It is in the journal whatever happens now, and those behind it must not wait. */
+  #deliverCommitted(entry: Entry): void {
+    try {
       this.#deliver(entry);
+    } catch (error) {
+      this.#log.error({ err: error, id: entry.id }, 'a notification could not be delivered');
     }
   }
 

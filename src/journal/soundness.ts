@@ -1,21 +1,24 @@
 import { execFile } from 'node:child_process';
-import { existsSync } from 'node:fs';
 import { createRequire } from 'node:module';
 
-// Reads everything there is. Run in a process of its own, because LMDB maps the file into memory and trusts it:
-// reading a damaged one ends the process that does, without an error that could be caught.
-const READ_ALL = `
+// Opens it, makes what is not there yet, and reads everything.
+const OPEN_AND_READ = `
   const { open } = require(process.argv[1]);
-  const root = open({ path: process.argv[2], readOnly: true, maxDbs: process.argv.length });
+  const root = open({ path: process.argv[2], maxDbs: process.argv.length });
   for (const name of process.argv.slice(3))
     for (const entry of root.openDB({ name }).getRange()) void entry;
 `;
 
-/** Whether every entry of an LMDB file can be read; true where there is no file yet. Takes about 0.1 s and a second a million. */
-export async function isSound(path: string, databases: readonly string[]): Promise<boolean> {
-  if (!existsSync(path)) return true;
+/**
+ * Whether an LMDB file can be opened (made, where there is none) and every entry of it be read. Tried in a process
+ * of its own: LMDB maps the file into memory and trusts it, so that a damaged file, or a full disk at the first
+ * start, would end the process without an error that could be caught. Takes 0.1 s, and a second a million entries.
+ */
+export async function canBeOpened(path: string, databases: readonly string[]): Promise<boolean> {
   const lmdb = createRequire(import.meta.url).resolve('lmdb');
   return new Promise(resolve => {
-    execFile(process.execPath, ['-e', READ_ALL, lmdb, path, ...databases], error => resolve(error === null));
+    execFile(process.execPath, ['-e', OPEN_AND_READ, lmdb, path, ...databases], error =>
+      resolve(error === null),
+    );
   });
 }

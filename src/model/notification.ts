@@ -11,7 +11,7 @@ import {
 } from './address.js';
 import type { Id, Moment } from './id.js';
 import { elementTexts, memberText } from './json.js';
-import { type Fault, invalidNotification, Problem } from './problem.js';
+import { type Fault, invalidNotification, MAX_FAULTS, Problem } from './problem.js';
 import { isShortText } from './text.js';
 
 /** What a backend posts, checked. */
@@ -87,7 +87,9 @@ export function notificationParser(limits: NotificationLimits): ParseNotificatio
     if (bytes > limits.maxBytes) throw tooLarge(bytes, limits.maxBytes);
     const checked = schema.safeParse(value);
     if (!checked.success)
-      throw invalidNotification(checked.error.issues.flatMap(issue => faultsOf(issue, path)));
+      throw invalidNotification(
+        checked.error.issues.slice(0, MAX_FAULTS).flatMap(issue => faultsOf(issue, path)),
+      );
     const fields = checked.data;
     if (headerKey !== undefined && fields.key !== undefined && fields.key !== headerKey)
       throw invalidNotification([

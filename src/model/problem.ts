@@ -61,7 +61,8 @@ export class Problem extends Error {
 
 export const PROBLEM_TYPE = 'application/problem+json';
 
-const MAX_FAULTS = 10;
+/** So many faults are told at once. */
+export const MAX_FAULTS = 10;
 
 /** The problem for a notification whose fields are wrong; of very many faults the first ten are told. */
 export function invalidNotification(faults: readonly Fault[]): Problem {

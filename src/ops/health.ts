@@ -29,7 +29,7 @@ export interface HealthOptions {
 export function healthRouter(options: HealthOptions): Router {
   const { postroom, keys } = options;
   const loopDelay = monitorEventLoopDelay({ resolution: SAMPLING_MS });
-  loopDelay.enable();
+  if (options.detailed) loopDelay.enable();
   const router = Router();
 
   router

@@ -91,7 +91,7 @@ describe('any order of publishing, coming, joining, leaving and stalling', () =>
 
   it('does not let what is for others push a slow reader of a quiet room out of the past', async () => {
     const others = Array.from({ length: 6 }, () => publish('b'));
-    const program = new Program({ maxBufferedBytes: 1, retentionBytes: 2400 });
+    const program = new Program({ maxBufferedBytes: 1, retentionBytes: 2900 });
     await program.run([
       connects,
       joins('a', undefined),

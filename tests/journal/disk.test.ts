@@ -1,3 +1,4 @@
+import { spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -116,6 +117,20 @@ describe('the past on the disk', () => {
   });
 });
 
+describe('an entry that cannot be delivered', () => {
+  it('keeps none of those that were committed with it from theirs', async () => {
+    const delivered: string[] = [];
+    const journal = make(newDirectory());
+    await journal.follow(({ notification: { data } }) => {
+      if (data === '1') throw new Error('a fault of ours');
+      delivered.push(data);
+    });
+    const appended = await Promise.all(['0', '1', '2'].map(data => journal.append(notification(data))));
+    expect(appended.every(({ duplicate }) => !duplicate)).toBe(true);
+    expect(delivered).toEqual(['0', '2']);
+  });
+});
+
 describe('a directory that cannot be used', () => {
   it('because another process has it', async () => {
     const directory = newDirectory();
@@ -126,6 +141,14 @@ describe('a directory that cannot be used', () => {
     await first.journal.close();
     const next = await open(directory);
     expect(next.journal.status().available).toBe(true);
+  });
+
+  it('because another one was started in the same instant, after one that was killed', async () => {
+    const directory = newDirectory();
+    const crashed = `require('node:net').createServer().listen('${directory}/lock.sock', () => process.kill(process.pid, 'SIGKILL'))`;
+    spawnSync(process.execPath, ['-e', crashed]);
+    const starts = await Promise.allSettled([1, 2, 3].map(() => make(directory).follow(() => undefined)));
+    expect(starts.map(({ status }) => status).sort()).toEqual(['fulfilled', 'rejected', 'rejected']);
   });
 
   it('because a file is in its place', async () => {

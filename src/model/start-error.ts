@@ -1,0 +1,7 @@
+/** Why the server cannot start, in a sentence that tells a person what to change. */
+export class StartError extends Error {
+  constructor(message: string, options?: ErrorOptions) {
+    super(message, options);
+    this.name = 'StartError';
+  }
+}
