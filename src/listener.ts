@@ -14,6 +14,8 @@ import { StartError } from './model/start-error.js';
 // Longer than the idle time of the usual proxies and of PHP's handles, so that it is not us who close first.
 const KEEP_ALIVE_MS = 75_000;
 const CHECK_MS = 500;
+// Thousands come back at once after a restart; the system takes less where it is set to (somaxconn).
+const BACKLOG = 65535;
 
 export interface ListenerOptions {
   readonly host: string;
@@ -71,7 +73,7 @@ export class Listener {
     await new Promise<void>((resolve, reject) => {
       const refuse = (error: Error) => reject(listenError(error, host, port));
       this.#server.once('error', refuse);
-      this.#server.listen(port, host, () => {
+      this.#server.listen({ port, host, backlog: BACKLOG }, () => {
         this.#server.off('error', refuse);
         resolve();
       });
