@@ -52,7 +52,8 @@ export class Listener {
     });
     const dispatch: RequestListener = (request, response) => {
       this.#answers.set(request.socket, response);
-      if (request.headers.host === undefined && request.httpVersion === '1.1') answerMissingHost(response);
+      const fault = faultOf(request);
+      if (fault !== undefined) answer(response, fault);
       else if (options.notify !== undefined && isNotify(request.url)) options.notify(request, response);
       else options.app(request, response);
     };
@@ -61,10 +62,17 @@ export class Listener {
     this.#server.on('checkContinue', dispatch);
     this.#server.on('checkExpectation', dispatch);
     this.#server.on('clientError', (error, socket) => this.#answerBrokenRequest(error, socket));
+    this.#server.on('connect', (_request, socket) =>
+      refuse(socket, new Problem('invalid_request', 'This is no proxy.')),
+    );
     const { upgrade } = options;
-    // Every socket of an http.Server is a net.Socket; its type says Duplex.
-    if (upgrade !== undefined)
-      this.#server.on('upgrade', (request, socket, head) => upgrade(request, socket as Socket, head));
+    if (upgrade === undefined) return;
+    this.#server.on('upgrade', (request, socket, head) => {
+      const fault = faultOf(request) ?? this.#pendingFault(socket);
+      if (fault !== undefined) refuse(socket, fault);
+      // Every socket of an http.Server is a net.Socket; its type says Duplex.
+      else upgrade(request, socket as Socket, head);
+    });
   }
 
   /** Resolves once connections come in; rejects, with what to do about it, when they cannot. */
@@ -108,6 +116,14 @@ export class Listener {
     clearTimeout(deadline);
   }
 
+  /** An upgrade behind a request that is not answered yet would come before its answer. */
+  #pendingFault(socket: Duplex): Problem | undefined {
+    const pending = this.#answers.get(socket)?.writableFinished === false;
+    return pending
+      ? new Problem('invalid_request', 'Open the WebSocket on a connection of its own.')
+      : undefined;
+  }
+
   /** What arrives is no HTTP, or arrives too slowly. */
   #answerBrokenRequest(error: NodeJS.ErrnoException, socket: Duplex): void {
     const answer = this.#answers.get(socket);
@@ -122,7 +138,7 @@ export class Listener {
       socket.destroy();
       return;
     }
-    socket.end(problemAnswer(brokenRequest(error.code)), () => socket.destroy());
+    refuse(socket, brokenRequest(error.code));
   }
 }
 
@@ -151,10 +167,32 @@ function brokenRequest(code: string | undefined): Problem {
   return new Problem('invalid_request', 'This is not a well-formed HTTP/1.1 request.');
 }
 
-function answerMissingHost(response: ServerResponse): void {
-  const problem = new Problem('invalid_request', 'An HTTP/1.1 request needs a Host header (RFC 9112 §3.2).');
+/**
+ * What is wrong with the head of a request, if anything is. Brings its target into origin form: a path and query,
+ * also where it came in absolute form, which every server has to take (RFC 9112 §3.2.2).
+ */
+function faultOf(request: IncomingMessage): Problem | undefined {
+  const hosts = request.headersDistinct.host?.length ?? 0;
+  if (hosts > 1 || (hosts === 0 && request.httpVersion === '1.1'))
+    return new Problem('invalid_request', 'An HTTP/1.1 request needs one Host header (RFC 9112 §3.2).');
+  const { url = '' } = request;
+  if (url === '*' || (url.startsWith('/') && !url.includes('#'))) return undefined;
+  if (!/^https?:\/\//i.test(url) || !URL.canParse(url))
+    return new Problem('invalid_request', 'The target of the request is neither a path nor a URL.');
+  const { pathname, search } = new URL(url);
+  request.url = pathname + search;
+  return undefined;
+}
+
+function answer(response: ServerResponse, problem: Problem): void {
   const body = Buffer.from(JSON.stringify(problem));
   response
     .writeHead(problem.status, { 'Content-Type': PROBLEM_TYPE, 'Content-Length': body.length })
     .end(body);
+}
+
+function refuse(socket: Duplex, problem: Problem): void {
+  // A peer that is gone already needs no answer.
+  socket.on('error', () => socket.destroy());
+  socket.end(problemAnswer(problem), () => socket.destroy());
 }

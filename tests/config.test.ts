@@ -187,7 +187,6 @@ describe('a fault', () => {
     ]);
   });
 
-  // Known gap: contradictions are only looked for where each setting is right by itself.
   it('is told together with contradictions', () => {
     const told = faults({ PORT: 'x', INTERNAL_ONLY: 'true' });
     expect(told.map(fault => fault.split(' ')[0])).toEqual(['PORT', 'INTERNAL_ONLY']);
@@ -224,7 +223,6 @@ describe('JWT_PUBLIC_KEY', () => {
     expect(faults({ JWT_PUBLIC_KEY: make() })).toEqual([expect.stringMatching(/^JWT_PUBLIC_KEY.*RSA/)]);
   });
 
-  // Known gap: Node takes the public half of it, and the server then holds what only the signer should.
   it('is no private key', () => {
     const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
     const text = String(privateKey.export({ type: 'pkcs8', format: 'pem' }));

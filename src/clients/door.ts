@@ -40,6 +40,8 @@ export class Door {
       noServer: true,
       clientTracking: false,
       perMessageDeflate: false,
+      // One frame of a connection a turn: who sends thousands at once must not keep the others waiting.
+      allowSynchronousEvents: false,
       maxPayload: settings.maxFrameBytes,
       handleProtocols: protocols => (protocols.has(SUBPROTOCOL) ? SUBPROTOCOL : false),
     });
@@ -89,10 +91,13 @@ export class Door {
       if (waiting.length > 0) await after(DRAIN_STEP_MS);
     }
     if (this.#sockets.size === 0) return;
-    const emptied = new Promise<void>(resolve => {
-      this.#emptied = resolve;
+    await new Promise<void>(resolve => {
+      const deadline = setTimeout(resolve, CLOSE_TIMEOUT_MS);
+      this.#emptied = () => {
+        clearTimeout(deadline);
+        resolve();
+      };
     });
-    await Promise.race([emptied, after(CLOSE_TIMEOUT_MS)]);
     for (const socket of this.#sockets) socket.terminate();
   }
 

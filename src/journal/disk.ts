@@ -1,4 +1,4 @@
-import { mkdir } from 'node:fs/promises';
+import { mkdir, stat } from 'node:fs/promises';
 import { type Database, open, type RootDatabase } from 'lmdb';
 import type { Logger } from 'pino';
 import type { Address } from '../model/address.js';
@@ -49,6 +49,8 @@ interface Stores {
   /** The newest trimmed id when it was opened. */
   readonly floor: Id;
   readonly lock: Lock;
+  /** Of the file that is open. */
+  readonly inode: bigint | undefined;
 }
 
 /** What is committed together. */
@@ -64,6 +66,7 @@ interface Group {
 export class DiskJournal implements Journal {
   readonly kind = 'disk';
   readonly #directory: string;
+  readonly #path: string;
   readonly #retention: Retention;
   readonly #now: () => number;
   readonly #log: Logger;
@@ -84,6 +87,7 @@ export class DiskJournal implements Journal {
   /** @param directory is made if it is not there  @param now milliseconds since the epoch */
   constructor(directory: string, retention: Retention, now: () => number, log: Logger) {
     this.#directory = directory;
+    this.#path = `${directory}/${FILE_NAME}`;
     this.#retention = retention;
     this.#now = now;
     this.#log = log;
@@ -163,7 +167,7 @@ export class DiskJournal implements Journal {
 
   async #open(): Promise<Stores> {
     const lock = await this.#lock();
-    const path = `${this.#directory}/${FILE_NAME}`;
+    const path = this.#path;
     let root: RootDatabase | undefined;
     try {
       if (!(await canBeOpened(path, DATABASES))) throw new Error('its contents cannot be read or made');
@@ -176,6 +180,7 @@ export class DiskJournal implements Journal {
         entries: root.openDB<Stored, EntryKey>({ name: 'entries' }),
         keys: root.openDB<Id, string>({ name: 'keys' }),
         floor: meta.get('floor') ?? (await this.#firstFloor(meta)),
+        inode: await inodeOf(path),
       };
     } catch (error) {
       await root?.close();
@@ -288,6 +293,7 @@ export class DiskJournal implements Journal {
     const { meta } = this.#stores ?? {};
     if (meta === undefined || this.#available) return;
     try {
+      await this.#checkFile();
       await meta.put('probe', formatId({ time: this.#now(), sequence: 0 }));
     } catch (error) {
       // Said once already, in #fail: it still cannot.
@@ -310,6 +316,7 @@ export class DiskJournal implements Journal {
   }
 
   async #trimAll(): Promise<void> {
+    await this.#checkFile();
     for (let stores = this.#stores; stores !== undefined; stores = this.#stores) {
       const { root, entries, keys, meta } = stores;
       const { doomed, bytes } = this.#doomed(stores);
@@ -325,6 +332,14 @@ export class DiskJournal implements Journal {
       });
       this.#bytes -= bytes;
     }
+  }
+
+  /** LMDB would go on writing into a file that was removed, and what it took be gone at the next start. */
+  async #checkFile(): Promise<void> {
+    if (this.#stores === undefined) return;
+    const inode = await inodeOf(this.#path);
+    if (inode !== this.#stores.inode)
+      throw new Error(`${this.#path} was removed or replaced while in use; restart the server`);
   }
 
   #doomed(stores: Stores): { doomed: Entry[]; bytes: number } {
@@ -355,6 +370,14 @@ function storedOf(notification: Notification): Stored {
 function entryOf(moment: Moment, [addresses, event, data, except, key, ttl]: Stored): Entry {
   const notification = { addresses, event, data, except, key: key ?? undefined, ttl: ttl ?? undefined };
   return { ...moment, id: formatId(moment), notification };
+}
+
+/** Undefined where there is no such file. */
+async function inodeOf(path: string): Promise<bigint | undefined> {
+  return stat(path, { bigint: true }).then(
+    ({ ino }) => ino,
+    () => undefined,
+  );
 }
 
 function refusal(cause?: unknown): Problem {

@@ -211,7 +211,6 @@ describe('the signature of a token', () => {
     expect(refusal(new Tokens([SECRET, PREVIOUS], RSA.publicKey, now), sign({})).fault).toBe('expired');
   });
 
-  // Known gap: the next key's "invalid signature" takes the place of what the right key found.
   it('that is right lets the real fault be told, whatever other keys say', () => {
     atSecond(NOW);
     const tokens = new Tokens([SECRET, PREVIOUS], undefined, now);

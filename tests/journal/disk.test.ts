@@ -131,6 +131,18 @@ describe('an entry that cannot be delivered', () => {
   });
 });
 
+describe('a journal whose file is removed while it is in use', () => {
+  it('takes nothing more', async () => {
+    const directory = newDirectory();
+    const { journal } = await open(directory);
+    await journal.append(notification('1'));
+    rmSync(join(directory, 'journal.lmdb'));
+    await journal.trim();
+    expect(journal.status().available).toBe(false);
+    await expect(journal.append(notification('2'))).rejects.toMatchObject({ code: 'unavailable' });
+  });
+});
+
 describe('a directory that cannot be used', () => {
   it('because another process has it', async () => {
     const directory = newDirectory();

@@ -32,7 +32,6 @@ describe('a key in memory', () => {
     expect(journal.status().available).toBe(false);
     await expect(journal.append(notification('1'))).rejects.toMatchObject({ code: 'unavailable' });
   });
-  // Known gap: every 503 comes with Retry-After, and this Problem has none.
   it('that is refused says when to try again', async () => {
     const journal = new MemoryJournal({ seconds: 600, bytes: 1e6 }, Date.now);
     await expect(journal.append(notification('1'))).rejects.toMatchObject({
