@@ -16,14 +16,17 @@ const TRIM_INTERVAL_MS = 1000;
 const TRIM_STEP = 500;
 const LOAD_STEP = 2000;
 const MAX_SETTLING_TURNS = 16;
+const SEAL_AFTER_MS = 20;
 const PROBE_INTERVAL_MS = 1000;
 const RETRY_AFTER_SECONDS = 2;
 
 const FILE_NAME = 'journal.lmdb';
 const DATABASES = ['entries', 'keys', 'meta'];
 const COMMITS = {
-  // A write resolves when it is on the disk. Flushing beside the next commit is slower here: measured, 3 ms to 0.6.
+  // A write resolves when it is flushed. Flushing beside the next commit, lmdb's default, is no faster.
   overlappingSync: false,
+  // The page that makes a commit the newest is flushed with the next one (see #seal), which halves the cost of both.
+  noMetaSync: true,
   // The groups are ours; with lmdb's own, a commit that fails leaves a rejection that nobody can catch.
   eventTurnBatching: false,
 };
@@ -81,6 +84,7 @@ export class DiskJournal implements Journal {
   #available = false;
   #trimTimer: NodeJS.Timeout | undefined;
   #probeTimer: NodeJS.Timeout | undefined;
+  #sealTimer: NodeJS.Timeout | undefined;
   #trimming: Promise<void> | undefined;
   #closing: Promise<void> | undefined;
 
@@ -151,6 +155,7 @@ export class DiskJournal implements Journal {
   async #close(): Promise<void> {
     clearInterval(this.#trimTimer);
     clearInterval(this.#probeTimer);
+    clearTimeout(this.#sealTimer);
     const stores = this.#stores;
     this.#stores = undefined;
     this.#available = false;
@@ -266,6 +271,19 @@ export class DiskJournal implements Journal {
       this.#bytes += weigh(entry.notification);
       this.#deliverCommitted(entry);
     }
+    this.#sealTimer ??= setTimeout(() => void this.#seal(), SEAL_AFTER_MS).unref();
+  }
+
+  /**
+   * One more commit behind the last, so that a power failure in a quiet moment does not undo that one. It writes
+   * what the probe writes, and nobody reads it.
+   */
+  async #seal(): Promise<void> {
+    this.#sealTimer = undefined;
+    if (this.#group !== undefined) return;
+    await this.#stores?.meta
+      .put('probe', formatId({ time: this.#now(), sequence: 0 }))
+      .catch(async (error: unknown) => this.#fail(await commitError(error)));
   }
 
   /** It is in the journal whatever happens now, and those behind it must not wait. */
