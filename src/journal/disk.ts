@@ -128,7 +128,7 @@ export class DiskJournal implements Journal {
       const entry = entryOf(newest, value);
       this.#bytes += weigh(entry.notification);
       deliver(entry);
-      if (++loaded % LOAD_STEP === 0) await new Promise(resolve => setImmediate(resolve));
+      if (++loaded % LOAD_STEP === 0) await turnEnd();
     }
     this.#ids = new IdClock(this.#now, newest);
     this.#deliver = deliver;
@@ -245,10 +245,12 @@ export class DiskJournal implements Journal {
    * come back one after another, and a commit that waits for them saves the next one.
    */
   async #settled(entries: readonly Entry[]): Promise<void> {
+    // The rest of this turn first: only what comes after it was waited for.
+    await turnEnd();
     let size = 0;
     for (let turn = 0; turn < MAX_SETTLING_TURNS && entries.length > size; turn++) {
       size = entries.length;
-      await new Promise(resolve => setImmediate(resolve));
+      await turnEnd();
     }
   }
 
@@ -388,6 +390,10 @@ function storedOf(notification: Notification): Stored {
 function entryOf(moment: Moment, [addresses, event, data, except, key, ttl]: Stored): Entry {
   const notification = { addresses, event, data, except, key: key ?? undefined, ttl: ttl ?? undefined };
   return { ...moment, id: formatId(moment), notification };
+}
+
+function turnEnd(): Promise<void> {
+  return new Promise(resolve => setImmediate(resolve));
 }
 
 /** Undefined where there is no such file. */

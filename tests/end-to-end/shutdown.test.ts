@@ -36,8 +36,8 @@ describe('SIGTERM', () => {
     const { server, connected, exited } = await draining(3);
     await server.stop('SIGTERM');
     expect(await exited).toBe(1);
-    expect((await Promise.all(connected.map(({ closed }) => closed))).map(({ code }) => code).sort()).toEqual([
-      1006, 1006, 4400,
-    ]);
+    expect((await Promise.all(connected.map(({ closed }) => closed))).map(({ code }) => code).sort()).toEqual(
+      [1006, 1006, 4400],
+    );
   });
 });
