@@ -15,7 +15,7 @@ const TRIM_INTERVAL_MS = 1000;
 // Entries trimmed in one go, and loaded before others get their turn: a few milliseconds' worth.
 const TRIM_STEP = 500;
 const LOAD_STEP = 2000;
-const MAX_SETTLING_TURNS = 16;
+const MAX_SETTLING_MS = 1;
 const SEAL_AFTER_MS = 20;
 const PROBE_INTERVAL_MS = 1000;
 const RETRY_AFTER_SECONDS = 2;
@@ -77,6 +77,8 @@ export class DiskJournal implements Journal {
   #ids: IdClock;
   #deliver: (entry: Entry) => void = () => undefined;
   #group: Group | undefined;
+  /** Entries in the last commit. */
+  #lastSize = 0;
   #committing: Promise<void> = Promise.resolve();
   /** Keys whose entry is not committed yet. */
   readonly #pendingKeys = new Map<string, { id: Id; committed: Promise<void> }>();
@@ -241,17 +243,20 @@ export class DiskJournal implements Journal {
   }
 
   /**
-   * Resolves after a turn that brought nothing more, or after some turns: publishers who were just answered
-   * come back one after another, and a commit that waits for them saves the next one.
+   * Resolves after a turn that brought nothing more: publishers who were just answered come back one after
+   * another, and each that a commit waits for spares the next one. They are waited for until as many are here
+   * as in the last commit, a millisecond at the most.
    */
   async #settled(entries: readonly Entry[]): Promise<void> {
+    const deadline = performance.now() + MAX_SETTLING_MS;
     // The rest of this turn first: only what comes after it was waited for.
     await turnEnd();
-    let size = 0;
-    for (let turn = 0; turn < MAX_SETTLING_TURNS && entries.length > size; turn++) {
+    for (let size = 0; entries.length > size || entries.length < this.#lastSize; ) {
       size = entries.length;
       await turnEnd();
+      if (performance.now() > deadline) break;
     }
+    this.#lastSize = entries.length;
   }
 
   async #commit({ root, entries: store, keys }: Stores, entries: Entry[]): Promise<void> {
