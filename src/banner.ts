@@ -1,7 +1,7 @@
 import type { Config } from './config.js';
 import type { Server } from './server.js';
 
-/** Tells a person who starts it for the first time what to do next. Development only: it shows the key. */
+/** Tells a person who starts it for the first time what to do next. Development only: it shows the secrets. */
 export function printBanner(config: Config, server: Server): void {
   const [key = ''] = config.NOTIFY_KEYS;
   const notifyUrl = `${config.INTERNAL_ONLY ? server.internalUrl : server.url}/notify`;
@@ -10,11 +10,12 @@ export function printBanner(config: Config, server: Server): void {
 
   Page to try it:   ${server.url}/#key=${key}
   Key for PHP:      ${key}
+  JWT secret:       ${config.JWT_SECRET ?? '(tokens are checked with JWT_PUBLIC_KEY)'}
 
-  Send a notification:
+  Open the page, then send a notification:
 
   curl ${notifyUrl} -H 'Authorization: Bearer ${key}' -H 'Content-Type: application/json' -d '{"room":"public.demo","event":"hello","data":{"from":"curl"}}'
 
-  Key and JWT secret that are not set are made anew at each start; set NOTIFY_KEYS and JWT_SECRET to keep them.
+  NOTIFY_KEYS and JWT_SECRET are made anew at each start where they are not set.
 `);
 }
