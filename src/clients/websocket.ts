@@ -5,7 +5,7 @@ import { CLOCK_TOLERANCE_SECONDS, TokenError, type Tokens } from '../auth/tokens
 import type { Connection } from '../core/connection.js';
 import type { Postroom } from '../core/postroom.js';
 import { isRoomName, ROOM_RULE } from '../model/address.js';
-import { CLOSE } from '../model/close.js';
+import { CLOSE, type CloseReason } from '../model/close.js';
 import type { WsSocket } from './socket.js';
 import type { Timed, Timetable } from './timetable.js';
 import {
@@ -270,7 +270,7 @@ class Session implements Timed {
     this.#context.postroom.send(this.#connection, frame);
   }
 
-  #close(reason: (typeof CLOSE)[keyof typeof CLOSE]): void {
+  #close(reason: CloseReason): void {
     this.#context.postroom.close(this.#connection, reason);
   }
 
