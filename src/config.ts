@@ -2,7 +2,9 @@ import { randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { z } from 'zod';
 import { publicKeyVerifier } from './auth/tokens.js';
+import { matches } from './model/pattern.js';
 import { StartError } from './model/start-error.js';
+import { parseRedisUrl } from './redis/url.js';
 
 /** Every setting, checked. The names are those of the environment, as README and .env.example have them. */
 export type Config = Readonly<z.output<typeof Settings>> & {
@@ -96,6 +98,32 @@ const publicKey = z
   })
   .optional();
 
+const redisUrl = z
+  .string()
+  .superRefine((text, context) => {
+    try {
+      parseRedisUrl(text);
+    } catch (error) {
+      context.addIssue(error instanceof Error ? error.message : String(error));
+    }
+  })
+  .optional();
+
+const amqpUrl = z
+  .string()
+  .refine(
+    text => /^amqps?:\/\//.test(text) && URL.canParse(text),
+    'must be amqp://user:password@host[:port][/vhost] (amqps for TLS)',
+  )
+  .optional();
+
+const topic = z
+  .string()
+  // With `.dead` behind it, it must still be one.
+  .regex(/^[\w.-]{1,244}$/, 'must be 1 to 244 ASCII letters, digits and _ . -');
+
+const prefix = z.string().regex(/^[\w.:-]{1,100}$/, 'must be 1 to 100 letters, digits and _ . : -');
+
 const port = (defaultValue: number) => whole(defaultValue, 0, 65535);
 
 const Settings = z.object({
@@ -104,6 +132,7 @@ const Settings = z.object({
   INTERNAL_PORT: port(0).unwrap().optional(),
   INTERNAL_HOST: z.string().default('127.0.0.1'),
   INTERNAL_ONLY: flag,
+  NOTIFY_SOCKET: z.string().optional(),
   NOTIFY_KEYS: list([]).refine(
     keys => keys.every(key => /^[\x21-\x7e]{32,}$/.test(key)),
     `must be a comma-separated list of keys of ${MIN_SECRET_LENGTH} visible ASCII characters or more each; ${HOW_TO_MAKE_ONE}`,
@@ -132,6 +161,26 @@ const Settings = z.object({
   PING_SECONDS: whole(25, 1, 3600),
   DRAIN_SECONDS: whole(10, 0, 3600),
   REQUEST_TIMEOUT_SECONDS: whole(10, 1, 300),
+  REDIS_URL: redisUrl,
+  REDIS_PREFIX: prefix.default('postroom'),
+  REDIS_CHANNELS: list([]),
+  REDIS_CHANNEL_PREFIX: z.string().default(''),
+  REDIS_STREAM: z.string().optional(),
+  RABBITMQ_URL: amqpUrl,
+  RABBITMQ_QUEUE: z.string().max(200, 'must have 200 characters or less').default('postroom'),
+  RABBITMQ_PREFETCH: whole(256, 1, 65535),
+  KAFKA_BROKERS: list([]).refine(
+    brokers => brokers.every(broker => /^(\[[0-9a-f:.]+\]|[\w.-]+):\d{1,5}$/i.test(broker)),
+    'must be a comma-separated list of host:port',
+  ),
+  KAFKA_TOPIC: topic.default('postroom'),
+  KAFKA_GROUP: z.string().max(200, 'must have 200 characters or less').default('postroom'),
+  KAFKA_TLS: flag,
+  KAFKA_SASL_MECHANISM: z
+    .enum(['PLAIN', 'SCRAM-SHA-256', 'SCRAM-SHA-512'], 'must be PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512')
+    .default('SCRAM-SHA-512'),
+  KAFKA_SASL_USERNAME: z.string().optional(),
+  KAFKA_SASL_PASSWORD: z.string().optional(),
   LOG_LEVEL: z
     .enum(
       ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'],
@@ -168,13 +217,30 @@ function contradictions(settings: z.output<typeof Settings>, development: boolea
     faults.push(`JWT_SECRET (or JWT_PUBLIC_KEY) is required with NODE_ENV=production; ${HOW_TO_MAKE_ONE}`);
   if (settings.JWT_PREVIOUS_SECRET !== undefined && settings.JWT_SECRET === undefined)
     faults.push('JWT_PREVIOUS_SECRET is there to change JWT_SECRET, which is not set');
-  if (settings.INTERNAL_ONLY && settings.INTERNAL_PORT === undefined)
-    faults.push('INTERNAL_ONLY leaves nowhere to POST to; set INTERNAL_PORT');
+  if (settings.INTERNAL_ONLY && settings.INTERNAL_PORT === undefined && settings.NOTIFY_SOCKET === undefined)
+    faults.push('INTERNAL_ONLY leaves nowhere to POST to; set INTERNAL_PORT or NOTIFY_SOCKET');
   if (
     settings.INTERNAL_PORT !== undefined &&
     settings.INTERNAL_PORT !== 0 &&
     settings.INTERNAL_PORT === settings.PORT
   )
     faults.push('INTERNAL_PORT must differ from PORT');
+  return [...faults, ...bridgeContradictions(settings)];
+}
+
+function bridgeContradictions(settings: z.output<typeof Settings>): string[] {
+  const faults = [];
+  const { REDIS_URL, REDIS_CHANNELS, REDIS_STREAM, KAFKA_SASL_USERNAME, KAFKA_SASL_PASSWORD } = settings;
+  if (REDIS_URL === undefined && REDIS_CHANNELS.length > 0)
+    faults.push('REDIS_CHANNELS needs REDIS_URL, where they are');
+  if (REDIS_URL === undefined && REDIS_STREAM !== undefined)
+    faults.push('REDIS_STREAM needs REDIS_URL, where it is');
+  for (const channel of REDIS_CHANNELS) {
+    const pattern = REDIS_CHANNELS.find(other => other !== channel && matches(other, channel));
+    if (pattern !== undefined)
+      faults.push(`REDIS_CHANNELS would take ${channel} twice: ${pattern} matches it too`);
+  }
+  if ((KAFKA_SASL_USERNAME === undefined) !== (KAFKA_SASL_PASSWORD === undefined))
+    faults.push('KAFKA_SASL_USERNAME and KAFKA_SASL_PASSWORD belong together; set both');
   return faults;
 }

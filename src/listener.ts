@@ -1,3 +1,4 @@
+import { once } from 'node:events';
 import {
   createServer,
   type IncomingMessage,
@@ -10,16 +11,21 @@ import type { Duplex } from 'node:stream';
 import type { Logger } from 'pino';
 import { PROBLEM_TYPE, Problem, problemAnswer } from './model/problem.js';
 import { StartError } from './model/start-error.js';
+import { isSocketPath, listenOnFile, SocketInUse } from './unix/socket-file.js';
 
 // Longer than the idle time of the usual proxies and of PHP's handles, so that it is not us who close first.
 const KEEP_ALIVE_MS = 75_000;
 const CHECK_MS = 500;
 // Thousands come back at once after a restart; the system takes less where it is set to (somaxconn).
 const BACKLOG = 65535;
+// Of a socket's file: who may write to it may post, so its owner and its group only.
+const SOCKET_MODE = 0o660;
+
+/** Where to listen: a port, or a Unix socket's file. */
+export type Place = { readonly host: string; readonly port: number } | { readonly path: string };
 
 export interface ListenerOptions {
-  readonly host: string;
-  readonly port: number;
+  readonly place: Place;
   /** How long a request may take to arrive, in seconds. */
   readonly requestTimeoutSeconds: number;
   /** Answers `POST /notify` and what else comes to that path; undefined where it is not served. */
@@ -77,24 +83,26 @@ export class Listener {
 
   /** Resolves once connections come in; rejects, with what to do about it, when they cannot. */
   async start(): Promise<void> {
-    const { host, port } = this.#options;
-    await new Promise<void>((resolve, reject) => {
-      const refuse = (error: Error) => reject(listenError(error, host, port));
-      this.#server.once('error', refuse);
-      this.#server.listen({ port, host, backlog: BACKLOG }, () => {
-        this.#server.off('error', refuse);
-        resolve();
-      });
-    });
+    const { place } = this.#options;
+    try {
+      if ('path' in place)
+        await listenOnFile(this.#server, { path: place.path, backlog: BACKLOG }, SOCKET_MODE);
+      else {
+        this.#server.listen({ ...place, backlog: BACKLOG });
+        await once(this.#server, 'listening');
+      }
+    } catch (error) {
+      throw listenError(error, place);
+    }
     // A connection that could not be accepted, for want of descriptors say: the others go on.
     this.#server.on('error', error =>
       this.#options.log.error({ err: error }, 'a connection could not be accepted'),
     );
-    const bound = this.#server.address() as AddressInfo;
-    this.#url = `http://${bound.family === 'IPv6' ? `[${bound.address}]` : bound.address}:${bound.port}`;
+    const bound = this.#server.address();
+    this.#url = typeof bound === 'object' && bound !== null ? urlOf(bound) : `unix:${bound}`;
   }
 
-  /** Where it listens, or listened last; empty before the start. */
+  /** Where it listens, or listened last, such as `http://127.0.0.1:8080` or `unix:/run/postroom.sock`; empty before the start. */
   get url(): string {
     return this.#url;
   }
@@ -146,14 +154,28 @@ function isNotify(url: string | undefined): boolean {
   return url === '/notify' || url?.startsWith('/notify?') === true;
 }
 
-function listenError(error: NodeJS.ErrnoException, host: string, port: number): Error {
-  const why =
-    error.code === 'EADDRINUSE'
-      ? 'another program listens there already; choose another PORT'
-      : error.code === 'EACCES'
-        ? 'ports below 1024 need permission; choose another PORT'
-        : error.message;
-  return new StartError(`Cannot listen on ${host}:${port}: ${why}.`, { cause: error });
+function urlOf({ family, address, port }: AddressInfo): string {
+  return `http://${family === 'IPv6' ? `[${address}]` : address}:${port}`;
+}
+
+function listenError(error: unknown, place: Place): Error {
+  if (error instanceof StartError) return error;
+  const where = 'path' in place ? place.path : `${place.host}:${place.port}`;
+  return new StartError(`Cannot listen on ${where}: ${listenAdvice(error, place)}.`, { cause: error });
+}
+
+function listenAdvice(error: unknown, place: Place): string {
+  const code = error instanceof Error && 'code' in error ? error.code : undefined;
+  if ('path' in place) {
+    if (error instanceof SocketInUse) return 'another process listens there; choose another NOTIFY_SOCKET';
+    if (!isSocketPath(place.path))
+      return 'the path is too long for a Unix socket; choose a shorter NOTIFY_SOCKET';
+    if (code === 'ENOENT') return 'its directory does not exist; make it, or choose another NOTIFY_SOCKET';
+    if (code === 'EACCES') return 'this user may not make a file there; choose another NOTIFY_SOCKET';
+  }
+  if (code === 'EADDRINUSE') return 'another program listens there already; choose another PORT';
+  if (code === 'EACCES') return 'ports below 1024 need permission; choose another PORT';
+  return error instanceof Error ? error.message : String(error);
 }
 
 function brokenRequest(code: string | undefined): Problem {

@@ -1,16 +1,16 @@
 import type { IncomingMessage } from 'node:http';
 import type { Logger } from 'pino';
-import { PublisherKeys } from './auth/keys.js';
+import { EVERYBODY, PublisherKeys, type Publishers } from './auth/keys.js';
 import { Tokens } from './auth/tokens.js';
 import { Door, Timetable } from './clients/index.js';
 import type { Config } from './config.js';
 import { Postroom } from './core/postroom.js';
 import { journals } from './journal/index.js';
-import { Listener } from './listener.js';
+import { Listener, type Place } from './listener.js';
 import { callerAddress } from './model/caller.js';
 import { notificationParser } from './model/notification.js';
-import { createApp } from './ops/index.js';
-import { NotifyEndpoint } from './sources/index.js';
+import { createApp, type SourceReport } from './ops/index.js';
+import { Intake, NotifyEndpoint, type Source, sources } from './sources/index.js';
 
 /** A whole Postroom in one object. */
 export interface Server {
@@ -31,6 +31,7 @@ export function createServer(
   options: { version: string; now?: () => number },
 ): Server {
   const { version, now = Date.now } = options;
+  const settings = { ...config, sharedJournal: false };
   const retention = { seconds: config.RETENTION_SECONDS, bytes: config.RETENTION_BYTES };
   const journal = journals[config.JOURNAL]({ retention, directory: config.DATA_DIR, now, log });
   const failed = (error: unknown) => log.error({ err: error }, 'a connection could not be served');
@@ -45,17 +46,22 @@ export function createServer(
   const keys = new PublisherKeys(config.NOTIFY_KEYS, now);
   const callerOf = ({ socket, headers }: IncomingMessage) =>
     callerAddress(socket.remoteAddress, String(headers['x-forwarded-for'] ?? ''), config.TRUST_PROXY);
-  const notify = new NotifyEndpoint({
-    postroom,
-    parse: notificationParser({
-      maxBytes: config.MAX_NOTIFICATION_BYTES,
-      retentionSeconds: config.RETENTION_SECONDS,
-    }),
-    keys,
-    maxNotificationBytes: config.MAX_NOTIFICATION_BYTES,
-    callerOf,
-    log,
+  const parse = notificationParser({
+    maxBytes: config.MAX_NOTIFICATION_BYTES,
+    retentionSeconds: config.RETENTION_SECONDS,
   });
+  const maxNotificationBytes = config.MAX_NOTIFICATION_BYTES;
+  const endpointFor = (publishers: Publishers) =>
+    new NotifyEndpoint({ postroom, parse, keys: publishers, maxNotificationBytes, callerOf, log });
+  const overHttp = endpointFor(keys);
+  const overSocket = endpointFor(EVERYBODY);
+  const bridges: Bridge[] = sources
+    .filter(row => row.isWanted(settings))
+    .map(row => ({
+      row,
+      intake: new Intake({ name: row.name, postroom, parse, maxNotificationBytes, now, log }),
+      source: undefined,
+    }));
 
   const timetable = new Timetable(failed);
   const secrets = [config.JWT_SECRET, config.JWT_PREVIOUS_SECRET].filter(secret => secret !== undefined);
@@ -81,25 +87,32 @@ export function createServer(
     },
   );
 
+  const reports = (): Record<string, SourceReport> => ({
+    http: { connected: postroom.open, taken: overHttp.taken, refused: overHttp.refused },
+    ...(config.NOTIFY_SOCKET !== undefined && {
+      'unix-socket': { connected: postroom.open, taken: overSocket.taken, refused: overSocket.refused },
+    }),
+    ...Object.fromEntries(bridges.map(bridge => [bridge.row.name, reportOf(bridge)])),
+  });
+
   const listener = (side: {
-    host: string;
-    port: number;
-    notify: boolean;
+    place: Place;
+    notify: NotifyEndpoint | undefined;
+    publishers: Publishers;
     page: boolean;
     upgrades: boolean;
   }) =>
     new Listener({
-      host: side.host,
-      port: side.port,
+      place: side.place,
       requestTimeoutSeconds: config.REQUEST_TIMEOUT_SECONDS,
       log,
-      notify: side.notify ? (request, response) => notify.handle(request, response) : undefined,
+      notify: side.notify && ((request, response) => side.notify?.handle(request, response)),
       app: createApp({
         postroom,
-        keys,
+        keys: side.publishers,
         version,
-        sources: () => ({ http: { connected: postroom.open, taken: notify.taken, refused: notify.refused } }),
-        detailed: side.notify,
+        sources: reports,
+        detailed: side.notify !== undefined,
         page: side.page,
         trustProxy: config.TRUST_PROXY,
         log,
@@ -107,21 +120,30 @@ export function createServer(
       upgrade: side.upgrades ? (request, socket, head) => door.upgrade(request, socket, head) : undefined,
     });
   const front = listener({
-    host: config.HOST,
-    port: config.PORT,
-    notify: !config.INTERNAL_ONLY,
+    place: { host: config.HOST, port: config.PORT },
+    notify: config.INTERNAL_ONLY ? undefined : overHttp,
+    publishers: keys,
     page: config.development,
     upgrades: true,
   });
+  const inside = { page: false, upgrades: false };
   const internal =
     config.INTERNAL_PORT === undefined
       ? undefined
       : listener({
-          host: config.INTERNAL_HOST,
-          port: config.INTERNAL_PORT,
-          notify: true,
-          page: false,
-          upgrades: false,
+          place: { host: config.INTERNAL_HOST, port: config.INTERNAL_PORT },
+          notify: overHttp,
+          publishers: keys,
+          ...inside,
+        });
+  const socket =
+    config.NOTIFY_SOCKET === undefined
+      ? undefined
+      : listener({
+          place: { path: config.NOTIFY_SOCKET },
+          notify: overSocket,
+          publishers: EVERYBODY,
+          ...inside,
         });
 
   let starting: Promise<void> | undefined;
@@ -147,8 +169,13 @@ export function createServer(
     try {
       await front.start();
       await internal?.start();
+      await socket?.start();
       await postroom.start();
       timetable.start();
+      for (const bridge of bridges) {
+        bridge.source = await bridge.row.open(settings, bridge.intake);
+        bridge.source.start();
+      }
     } catch (error) {
       await close();
       throw error;
@@ -159,15 +186,32 @@ export function createServer(
     postroom.stopAccepting();
     // What is half open cannot be closed; a start that failed has closed everything.
     await starting?.catch(() => undefined);
-    await door.drain(config.DRAIN_SECONDS);
+    await Promise.all([door.drain(config.DRAIN_SECONDS), stopBridges()]);
     await close();
+  }
+
+  async function stopBridges(): Promise<void> {
+    await Promise.all(bridges.map(({ source }) => source?.stop()));
   }
 
   async function close(): Promise<void> {
     timetable.stop();
+    await stopBridges();
     // Health answers until the last connection is gone, so that a load balancer sees the draining.
-    await Promise.all([front.stop(), internal?.stop()]);
+    await Promise.all([front.stop(), internal?.stop(), socket?.stop()]);
     postroom.stop();
     await journal.close();
   }
+}
+
+/** A source, from the moment that it is known to be wanted. */
+interface Bridge {
+  readonly row: (typeof sources)[number];
+  readonly intake: Intake;
+  source: Source | undefined;
+}
+
+function reportOf({ intake, source }: Bridge): SourceReport {
+  const { taken, refused, lastError } = intake;
+  return { connected: false, ...source?.status(), taken, refused, lastError };
 }

@@ -6,8 +6,19 @@ const WINDOW_MS = 60_000;
 const MAX_FAILURES = 20;
 const MAX_CALLERS = 10_000;
 
-/** Who may publish and operate: holders of one of the keys. */
-export class PublisherKeys {
+/** Who may publish and operate. */
+export interface Publishers {
+  /** Whether a request with this `Authorization` header may. @param caller the network address it came from */
+  check(header: string | undefined, caller: string): boolean;
+  /** The same, but throws a Problem where it may not. */
+  require(header: string | undefined, caller: string): void;
+}
+
+/** Whoever gets here: where the permissions of a socket's file are the guard. */
+export const EVERYBODY: Publishers = { check: () => true, require: () => undefined };
+
+/** Holders of one of the keys. */
+export class PublisherKeys implements Publishers {
   readonly #keys: readonly Buffer[];
   readonly #now: () => number;
   #failures = new Map<string, number>();

@@ -1,13 +1,11 @@
 import { once } from 'node:events';
-import { stat, unlink } from 'node:fs/promises';
-import { connect, createServer, type Server } from 'node:net';
+import { stat } from 'node:fs/promises';
+import { createServer, type Server } from 'node:net';
 import { join, relative } from 'node:path';
 import { StartError } from '../model/start-error.js';
+import { isSocketPath, listenOnFile, SocketInUse } from '../unix/socket-file.js';
 
 const LOCK_NAME = 'lock.sock';
-// Longest path of a Unix socket on Linux, with its closing zero; macOS takes a little less.
-const MAX_SOCKET_PATH = 104;
-const NOBODY = ['ECONNREFUSED', 'ENOENT'];
 
 export interface Lock {
   /** Lets go of it. */
@@ -21,13 +19,13 @@ export interface Lock {
  */
 export async function lockDirectory(directory: string): Promise<Lock> {
   const path = shortest(join(directory, LOCK_NAME));
-  if (Buffer.byteLength(path) >= MAX_SOCKET_PATH)
+  if (!isSocketPath(path))
     throw new StartError(
       `The path ${directory} is too long for its lock, a Unix socket; choose a shorter DATA_DIR.`,
     );
   const guard = await listenOnName(directory);
   try {
-    const server = await listenOnFile(path, directory);
+    const server = await listenInDirectory(path, directory);
     return {
       async release() {
         await close(server);
@@ -47,24 +45,32 @@ export async function lockDirectory(directory: string): Promise<Lock> {
 async function listenOnName(directory: string): Promise<Server | undefined> {
   if (process.platform !== 'linux') return undefined;
   const { dev, ino } = await stat(directory);
-  return listen(`\0postroom ${dev} ${ino}`).catch(error => {
-    throw isInUse(error) ? inUse(directory) : error;
-  });
+  const server = createServer();
+  server.listen(`\0postroom ${dev} ${ino}`);
+  return held(server, directory, once(server, 'listening'));
 }
 
-async function listenOnFile(path: string, directory: string): Promise<Server> {
+async function listenInDirectory(path: string, directory: string): Promise<Server> {
+  const server = createServer();
+  return held(server, directory, listenOnFile(server, { path }));
+}
+
+async function held(server: Server, directory: string, listening: Promise<unknown>): Promise<Server> {
   try {
-    return await listen(path);
+    await listening;
   } catch (error) {
-    if (!isInUse(error)) throw error;
+    throw isInUse(error) ? inUse(directory) : error;
   }
-  if (await answers(path)) throw inUse(directory);
-  await unlink(path);
-  return listen(path);
+  server.on('connection', socket => socket.destroy());
+  // Nobody is served here: what goes wrong with a caller does not matter, and must not end the process.
+  server.on('error', () => undefined);
+  server.unref();
+  return server;
 }
 
 function isInUse(error: unknown): boolean {
-  return codeOf(error) === 'EADDRINUSE';
+  if (error instanceof SocketInUse) return true;
+  return typeof error === 'object' && error !== null && 'code' in error && error.code === 'EADDRINUSE';
 }
 
 function inUse(directory: string): StartError {
@@ -73,40 +79,13 @@ function inUse(directory: string): StartError {
   );
 }
 
-function codeOf(error: unknown): unknown {
-  return typeof error === 'object' && error !== null && 'code' in error ? error.code : undefined;
-}
-
 function shortest(path: string): string {
   const fromHere = relative(process.cwd(), path);
   return fromHere.length < path.length ? fromHere : path;
-}
-
-async function listen(path: string): Promise<Server> {
-  const server = createServer(socket => socket.destroy());
-  server.listen(path);
-  await once(server, 'listening');
-  // Nobody is served here: what goes wrong with a caller does not matter, and must not end the process.
-  server.on('error', () => undefined);
-  server.unref();
-  return server;
 }
 
 async function close(server: Server | undefined): Promise<void> {
   if (server === undefined) return;
   server.close();
   await once(server, 'close');
-}
-
-async function answers(path: string): Promise<boolean> {
-  const socket = connect(path);
-  try {
-    await once(socket, 'connect');
-    return true;
-  } catch (error) {
-    if (NOBODY.includes(String(codeOf(error)))) return false;
-    throw error;
-  } finally {
-    socket.destroy();
-  }
 }

@@ -9,9 +9,14 @@ const LISTS = new Set(['rooms', 'users', 'connections', 'except']);
  */
 export function formToJson(form: string): string {
   refuseBrokenEncoding(form);
+  return fieldsToJson(new URLSearchParams(form));
+}
+
+/** The same for fields that came one by one, as a Redis stream has them. A list may also be one JSON text. */
+export function fieldsToJson(fields: Iterable<readonly [name: string, value: string]>): string {
   const values = new Map<string, string[]>();
   const faults: Fault[] = [];
-  for (const [field, value] of new URLSearchParams(form)) {
+  for (const [field, value] of fields) {
     const [, name = field, index] = /^(\w+)\[(.*)\]$/.exec(field) ?? [];
     if (index !== undefined && !(LISTS.has(name) && /^\w*$/.test(index)))
       faults.push({ path: field, message: nestedMessage(name) });
@@ -42,8 +47,9 @@ function nestedMessage(name: string): string {
 }
 
 function jsonOf(name: string, texts: string[]): string {
-  if (LISTS.has(name)) return JSON.stringify(texts);
   const text = texts[0] ?? '';
+  if (LISTS.has(name))
+    return texts.length === 1 && text.startsWith('[') && isJson(text) ? text : JSON.stringify(texts);
   if (name === 'data') return isJson(text) ? text : JSON.stringify(text);
   if (name === 'everyone' && /^(1|true)$/.test(text)) return 'true';
   if (name === 'everyone' && /^(0|false|)$/.test(text)) return 'false';

@@ -48,7 +48,14 @@ export interface Parsed {
   readonly items: readonly (Notification | Problem)[];
 }
 
-export type ParseNotifications = (text: string, headerKey?: string) => Parsed;
+/** The idempotency key that came beside a body; in a batch each item gets it with its index. */
+export interface KeyBeside {
+  readonly key: string;
+  /** Whether the publisher chose it, so that another one in the body is a contradiction; else the body's own goes first. */
+  readonly chosen: boolean;
+}
+
+export type ParseNotifications = (text: string, beside?: KeyBeside) => Parsed;
 
 export const MAX_BATCH = 1000;
 const MAX_BATCH_BYTES = 8 * 1024 * 1024;
@@ -76,13 +83,11 @@ export function maxBodyBytes(maxNotificationBytes: number): number {
  * The one validator, the same for every source. What it returns parses a JSON text, one object or an
  * array of up to 1,000; it throws a Problem when the text as a whole cannot be taken, and puts the
  * Problem in the place of an item of a batch that cannot.
- *
- * `headerKey` is the idempotency key that came beside the body; in a batch each item gets it with its index.
  */
 export function notificationParser(limits: NotificationLimits): ParseNotifications {
   const schema = notificationSchema(limits.retentionSeconds);
 
-  function parseOne(value: unknown, text: string, headerKey: string | undefined, path: string): Notification {
+  function parseOne(value: unknown, text: string, beside: KeyBeside | undefined, path: string): Notification {
     const bytes = text.length > limits.maxBytes / 3 ? Buffer.byteLength(text) : text.length;
     if (bytes > limits.maxBytes) throw tooLarge(bytes, limits.maxBytes);
     const checked = schema.safeParse(value);
@@ -91,7 +96,7 @@ export function notificationParser(limits: NotificationLimits): ParseNotificatio
         checked.error.issues.slice(0, MAX_FAULTS).flatMap(issue => faultsOf(issue, path)),
       );
     const fields = checked.data;
-    if (headerKey !== undefined && fields.key !== undefined && fields.key !== headerKey)
+    if (beside?.chosen && fields.key !== undefined && fields.key !== beside.key)
       throw invalidNotification([
         { path: `${path}key`, message: 'differs from the header Idempotency-Key; send one of them' },
       ]);
@@ -102,16 +107,16 @@ export function notificationParser(limits: NotificationLimits): ParseNotificatio
       event: fields.event,
       data: 'data' in fields ? (memberText(text, 'data') ?? 'null') : 'null',
       except: fields.except,
-      key: fields.key ?? headerKey,
+      key: fields.key ?? beside?.key,
       ttl: fields.ttl,
     };
   }
 
-  return (text, headerKey) => {
-    if (headerKey !== undefined && !isShortText(headerKey))
+  return (text, beside) => {
+    if (beside?.chosen && !isShortText(beside.key))
       throw invalidNotification([{ path: 'Idempotency-Key', message: KEY_RULE }]);
     const value = parseJson(text);
-    if (!Array.isArray(value)) return { batch: false, items: [parseOne(value, text, headerKey, '')] };
+    if (!Array.isArray(value)) return { batch: false, items: [parseOne(value, text, beside, '')] };
     if (value.length > MAX_BATCH)
       throw invalidNotification([
         { path: '', message: `a batch has at most ${MAX_BATCH} notifications, this one has ${value.length}` },
@@ -119,7 +124,8 @@ export function notificationParser(limits: NotificationLimits): ParseNotificatio
     const texts = elementTexts(text);
     const items = value.map((item, index) => {
       try {
-        return parseOne(item, texts[index] ?? '', headerKey && `${headerKey}:${index}`, `[${index}].`);
+        const own = beside && { ...beside, key: `${beside.key}:${index}` };
+        return parseOne(item, texts[index] ?? '', own, `[${index}].`);
       } catch (error) {
         if (error instanceof Problem) return error;
         throw error;

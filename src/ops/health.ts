@@ -1,6 +1,6 @@
 import { monitorEventLoopDelay } from 'node:perf_hooks';
 import { type Response, Router } from 'express';
-import type { PublisherKeys } from '../auth/keys.js';
+import type { Publishers } from '../auth/keys.js';
 import type { Postroom } from '../core/postroom.js';
 import { methodNotAllowed } from './methods.js';
 
@@ -14,11 +14,16 @@ export interface SourceReport {
   /** Notifications taken and refused since start. */
   readonly taken: number;
   readonly refused: number;
+  /** Messages that the broker holds for us, and those that there was no room for; where that can be told. */
+  readonly lag?: number | undefined;
+  readonly dropped?: number | undefined;
+  /** What went wrong last: with the broker, the journal or a message. */
+  readonly lastError?: { readonly at: string; readonly reason: string } | undefined;
 }
 
 export interface HealthOptions {
   readonly postroom: Postroom;
-  readonly keys: PublisherKeys;
+  readonly keys: Publishers;
   readonly version: string;
   readonly sources: () => Record<string, SourceReport>;
   /** Whether the detailed report may be had here, with a key. */
@@ -47,12 +52,19 @@ export function healthRouter(options: HealthOptions): Router {
   router
     .route('/health')
     .get((request, response) => {
-      const { status } = postroom;
+      const status = overall();
       const mayKnow = options.detailed && keys.check(request.headers.authorization, request.ip ?? '');
       answer(response, 200, mayKnow ? { status, ...report() } : { status });
     })
     .all(methodNotAllowed('GET, HEAD'));
   return router;
+
+  /** A source that is down does not make it unready: the others go on, and what is posted there waits at the broker. */
+  function overall(): string {
+    const { status } = postroom;
+    if (status !== 'ok') return status;
+    return Object.values(options.sources()).every(source => source.connected) ? 'ok' : 'degraded';
+  }
 
   function report(): object {
     const memory = process.memoryUsage();

@@ -1,1 +1,2 @@
 export { createApp } from './app.js';
+export type { SourceReport } from './health.js';

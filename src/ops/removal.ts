@@ -1,5 +1,5 @@
 import { Router } from 'express';
-import type { PublisherKeys } from '../auth/keys.js';
+import type { Publishers } from '../auth/keys.js';
 import type { Connection } from '../core/connection.js';
 import type { Postroom } from '../core/postroom.js';
 import { connectionAddress, userAddress } from '../model/address.js';
@@ -10,7 +10,7 @@ import { methodNotAllowed } from './methods.js';
  * How an operator shows somebody out (4503, "stay away"): one connection, or all of a user's. Answers how many
  * were removed.
  */
-export function removalRouter(options: { postroom: Postroom; keys: PublisherKeys }): Router {
+export function removalRouter(options: { postroom: Postroom; keys: Publishers }): Router {
   const { postroom, keys } = options;
   const router = Router();
 

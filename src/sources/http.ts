@@ -1,10 +1,11 @@
 import { isUtf8 } from 'node:buffer';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Logger } from 'pino';
-import type { PublisherKeys } from '../auth/keys.js';
+import type { Publishers } from '../auth/keys.js';
 import type { Postroom, Receipt } from '../core/postroom.js';
 import { formToJson } from '../model/form.js';
 import {
+  type KeyBeside,
   maxBodyBytes,
   type Notification,
   type Parsed,
@@ -15,7 +16,7 @@ import { internalProblem, invalidNotification, PROBLEM_TYPE, Problem } from '../
 export interface NotifyOptions {
   readonly postroom: Postroom;
   readonly parse: ParseNotifications;
-  readonly keys: PublisherKeys;
+  readonly keys: Publishers;
   readonly maxNotificationBytes: number;
   /** The network address of the caller. */
   readonly callerOf: (request: IncomingMessage) => string;
@@ -132,14 +133,14 @@ function isFormBody({ headers }: IncomingMessage): boolean {
   return isForm;
 }
 
-function idempotencyKey({ headers }: IncomingMessage): string | undefined {
+function idempotencyKey({ headers }: IncomingMessage): KeyBeside | undefined {
   const key = headers['idempotency-key'];
   if (typeof key !== 'string') return undefined;
   // Header bytes come as Latin-1; a key in the body is UTF-8, and the same key must be the same.
   const bytes = Buffer.from(key, 'latin1');
   const path = 'Idempotency-Key';
   if (!isUtf8(bytes)) throw invalidNotification([{ path, message: 'is not UTF-8' }]);
-  return bytes.toString();
+  return { key: bytes.toString(), chosen: true };
 }
 
 /** The body, or undefined for a caller that went away. Throws where it is larger than the limit in bytes. */

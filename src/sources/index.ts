@@ -1,1 +1,34 @@
+import type { Intake } from './intake.js';
+import type { Source, SourceSettings } from './source.js';
+
 export { NotifyEndpoint } from './http.js';
+export { Intake } from './intake.js';
+export type { Source, SourceStatus } from './source.js';
+
+interface SourceRow {
+  /** Its name in the health report and the log. */
+  readonly name: string;
+  isWanted(settings: SourceSettings): boolean;
+  /** Loads its driver. */
+  open(settings: SourceSettings, intake: Intake): Promise<Source>;
+}
+
+/** Every source beside HTTP. Drivers are loaded only where a setting asks for them. */
+export const sources: readonly SourceRow[] = [
+  {
+    name: 'redis-pubsub',
+    isWanted: settings => settings.REDIS_CHANNELS.length > 0,
+    async open(settings, intake) {
+      const { RedisPubSubSource } = await import('./redis-pubsub.js');
+      return new RedisPubSubSource(settings, intake);
+    },
+  },
+  {
+    name: 'redis-stream',
+    isWanted: settings => settings.REDIS_STREAM !== undefined,
+    async open(settings, intake) {
+      const { RedisStreamSource } = await import('./redis-stream.js');
+      return new RedisStreamSource(settings, intake);
+    },
+  },
+];

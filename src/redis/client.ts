@@ -1,0 +1,86 @@
+import { Cluster, Redis, type RedisOptions } from 'ioredis';
+import { parseRedisUrl } from './url.js';
+
+export type RedisClient = Redis | Cluster;
+
+const FIRST_PAUSE_MS = 50;
+const LONGEST_PAUSE_MS = 2000;
+const CONNECT_TIMEOUT_MS = 5000;
+const KEEP_ALIVE_MS = 10_000;
+
+/** What a client tells of itself. */
+export interface RedisEvents {
+  /** It can be used, for the first time or again. */
+  readonly ready: () => void;
+  /** It has no connection; it tries again by itself. Told for every attempt that fails, with why. */
+  readonly lost: (error: unknown) => void;
+}
+
+/**
+ * A connection to Redis of its own, in whichever of the forms of `REDIS_URL`. It comes back by itself, for ever, with
+ * growing pauses. A command without a connection, or whose connection breaks before the answer, rejects at once:
+ * whether to say it again is for those to decide who know whether that is safe.
+ * @param url as `parseRedisUrl` takes it
+ * @param name shown by CLIENT LIST
+ */
+export function openRedis(url: string, name: string, events: RedisEvents, timeoutMs?: number): RedisClient {
+  const target = parseRedisUrl(url);
+  const { username, password } = target;
+  const common = {
+    ...(username !== undefined && { username }),
+    ...(password !== undefined && { password }),
+    ...(target.tls && { tls: {} }),
+    ...(timeoutMs !== undefined && { commandTimeout: timeoutMs }),
+    connectionName: name,
+    connectTimeout: CONNECT_TIMEOUT_MS,
+    keepAlive: KEEP_ALIVE_MS,
+    autoResendUnfulfilledCommands: false,
+    maxRetriesPerRequest: 0,
+    // A server that became a replica, or is loading: the connection is made anew.
+    reconnectOnError: error => /^(READONLY|LOADING|MASTERDOWN)/.test(error.message),
+  } satisfies RedisOptions;
+  const client = open();
+  client.on('ready', events.ready);
+  // Without an error the connection was closed by the other side.
+  client.on('close', () => events.lost(lastError ?? new Error('the connection was closed')));
+  let lastError: unknown;
+  client.on('error', error => {
+    lastError = error;
+  });
+  client.on('connect', () => {
+    lastError = undefined;
+  });
+  return client;
+
+  function open(): RedisClient {
+    if (target.kind === 'cluster') {
+      return new Cluster([...target.hosts], {
+        redisOptions: common,
+        enableOfflineQueue: false,
+        clusterRetryStrategy: pauseBefore,
+        scaleReads: 'master',
+      });
+    }
+    const single = {
+      ...common,
+      db: target.db,
+      enableOfflineQueue: false,
+      retryStrategy: pauseBefore,
+    } satisfies RedisOptions;
+    if (target.kind === 'single') return new Redis({ ...single, ...target.hosts[0] });
+    return new Redis({
+      ...single,
+      sentinels: [...target.hosts],
+      ...(target.master !== undefined && { name: target.master }),
+      sentinelRetryStrategy: pauseBefore,
+      ...(target.tls && { enableTLSForSentinelMode: true }),
+      ...(target.sentinelPassword !== undefined && { sentinelPassword: target.sentinelPassword }),
+    });
+  }
+}
+
+/** Milliseconds before the next attempt; with jitter, since many may have lost the same server. */
+function pauseBefore(attempt: number): number {
+  const pause = Math.min(FIRST_PAUSE_MS * 2 ** (attempt - 1), LONGEST_PAUSE_MS);
+  return pause * (0.5 + Math.random() / 2);
+}

@@ -1,0 +1,52 @@
+/** Where Redis is, as `REDIS_URL` says it. */
+export interface RedisTarget {
+  readonly kind: 'single' | 'sentinel' | 'cluster';
+  /** Of the server, of the sentinels, or of some nodes of the cluster. */
+  readonly hosts: readonly { readonly host: string; readonly port: number }[];
+  readonly tls: boolean;
+  readonly username: string | undefined;
+  readonly password: string | undefined;
+  readonly db: number;
+  /** What the sentinels call the master. */
+  readonly master: string | undefined;
+  readonly sentinelPassword: string | undefined;
+}
+
+const FORMS =
+  'redis://[user:password@]host[:port][/db], redis+sentinel://[user:password@]host[:port],…/master[/db] or redis+cluster://[user:password@]host[:port],… (rediss for TLS)';
+const SCHEME = /^redis(s)?(?:\+(sentinel|cluster))?:\/\/(?:([^@/]*)@)?([^/?]*)(?:\/([^?]*))?(?:\?(.*))?$/;
+const HOST = /^(\[[0-9a-f:.]+\]|[\w.-]+)(?::(\d{1,5}))?$/i;
+const PORTS = { single: 6379, sentinel: 26379, cluster: 6379 };
+
+/** Takes a `REDIS_URL` apart. Throws an Error whose message says which forms there are; it never repeats the URL. */
+export function parseRedisUrl(url: string): RedisTarget {
+  const parts = SCHEME.exec(url);
+  if (parts === null) throw new Error(`must be ${FORMS}`);
+  const [, tls, kind = 'single', userInfo = '', hosts = '', path = '', query] = parts;
+  if (kind !== 'single' && kind !== 'sentinel' && kind !== 'cluster') throw new Error(`must be ${FORMS}`);
+  const [username, password] = userInfo.split(':').map(decodeURIComponent);
+  const segments = path.split('/').filter(segment => segment !== '');
+  const master = kind === 'sentinel' ? segments.shift() : undefined;
+  if (kind === 'sentinel' && master === undefined)
+    throw new Error('must name the master behind the sentinels: redis+sentinel://host,host/master');
+  const [db = '0', ...rest] = segments;
+  if (!/^\d{1,4}$/.test(db) || rest.length > 0) throw new Error(`must be ${FORMS}`);
+  if (kind === 'cluster' && db !== '0') throw new Error('names a database, but a Redis Cluster has only one');
+  const options = new URLSearchParams(query);
+  return {
+    kind,
+    hosts: hosts.split(',').map(text => hostOf(text, PORTS[kind])),
+    tls: tls === 's',
+    username: username || undefined,
+    password: password || undefined,
+    db: Number(db),
+    master: master === undefined ? undefined : decodeURIComponent(master),
+    sentinelPassword: options.get('sentinelPassword') ?? undefined,
+  };
+}
+
+function hostOf(text: string, defaultPort: number): { host: string; port: number } {
+  const [, host, port] = HOST.exec(text) ?? [];
+  if (host === undefined || Number(port) > 65535) throw new Error(`must be ${FORMS}`);
+  return { host: host.replace(/^\[|\]$/g, ''), port: port === undefined ? defaultPort : Number(port) };
+}

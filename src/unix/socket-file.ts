@@ -1,0 +1,69 @@
+import { once } from 'node:events';
+import { unlink } from 'node:fs/promises';
+import { connect, type ListenOptions, type Server } from 'node:net';
+import { StartError } from '../model/start-error.js';
+
+// Longest path of a Unix socket on Linux, with its closing zero; macOS takes a little less.
+const MAX_SOCKET_PATH = 104;
+const NOBODY = ['ECONNREFUSED', 'ENOENT'];
+
+/** Somebody listens there, and answers. */
+export class SocketInUse extends Error {
+  constructor(path: string) {
+    super(`another process listens on ${path}`);
+    this.name = 'SocketInUse';
+  }
+}
+
+/** Whether the system takes a path for a Unix socket: it must be short. */
+export function isSocketPath(path: string): boolean {
+  return Buffer.byteLength(path) < MAX_SOCKET_PATH;
+}
+
+/**
+ * Makes a server listen on a Unix socket. The file that a process left which is gone is replaced; rejects with
+ * `SocketInUse` where one answers, with a StartError where something else stands there, else with the system's error.
+ * @param mode the file's permissions from its first moment on; undefined: as the process makes files
+ */
+export async function listenOnFile(server: Server, options: ListenOptions & { path: string }, mode?: number) {
+  const { path } = options;
+  try {
+    return await listen(server, options, mode);
+  } catch (error) {
+    if (codeOf(error) !== 'EADDRINUSE') throw error;
+  }
+  if (await answers(path)) throw new SocketInUse(path);
+  await unlink(path);
+  return listen(server, options, mode);
+}
+
+async function listen(server: Server, options: ListenOptions, mode: number | undefined): Promise<void> {
+  const listening = once(server, 'listening');
+  // The file is made in this call, and with a mode of its own only by way of the mask.
+  const mask = mode === undefined ? undefined : process.umask(0o777 & ~mode);
+  try {
+    server.listen(options);
+  } finally {
+    if (mask !== undefined) process.umask(mask);
+  }
+  await listening;
+}
+
+async function answers(path: string): Promise<boolean> {
+  const socket = connect(path);
+  try {
+    await once(socket, 'connect');
+    return true;
+  } catch (error) {
+    if (NOBODY.includes(String(codeOf(error)))) return false;
+    if (codeOf(error) === 'ENOTSOCK')
+      throw new StartError(`${path} is there and no socket; move it away, or choose another path.`);
+    throw error;
+  } finally {
+    socket.destroy();
+  }
+}
+
+function codeOf(error: unknown): unknown {
+  return typeof error === 'object' && error !== null && 'code' in error ? error.code : undefined;
+}
