@@ -79,6 +79,20 @@ export function openRedis(url: string, name: string, events: RedisEvents, timeou
   }
 }
 
+/** Resolves when a client can be used, or when it no longer matters. */
+export function untilReady(client: RedisClient, signal: AbortSignal): Promise<void> {
+  if (client.status === 'ready' || signal.aborted) return Promise.resolve();
+  return new Promise(resolve => {
+    const done = () => {
+      client.off('ready', done);
+      signal.removeEventListener('abort', done);
+      resolve();
+    };
+    client.on('ready', done);
+    signal.addEventListener('abort', done);
+  });
+}
+
 /** Milliseconds before the next attempt; with jitter, since many may have lost the same server. */
 function pauseBefore(attempt: number): number {
   const pause = Math.min(FIRST_PAUSE_MS * 2 ** (attempt - 1), LONGEST_PAUSE_MS);

@@ -1,5 +1,4 @@
 import { randomUUID } from 'node:crypto';
-import { setTimeout as after } from 'node:timers/promises';
 import type { RedisClient } from './client.js';
 
 const LEASE_MS = 5000;
@@ -42,11 +41,6 @@ export class Lease {
     const isOurs = await this.#redis.eval(HOLD, 1, this.#key, this.#holder, LEASE_MS);
     this.#until = isOurs === 1 ? asked + LEASE_MS : 0;
     return isOurs === 1;
-  }
-
-  /** Waits until it is time to ask again. */
-  async pause(signal: AbortSignal): Promise<void> {
-    await after(RENEW_MS, undefined, { signal });
   }
 
   /** Lets the next one have it. Rejects where Redis cannot be asked: it then runs out by itself. */

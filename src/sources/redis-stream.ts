@@ -1,12 +1,13 @@
 import { setTimeout as after } from 'node:timers/promises';
 import { fieldsToJson } from '../model/form.js';
-import { openRedis, type RedisClient } from '../redis/client.js';
+import { openRedis, type RedisClient, untilReady } from '../redis/client.js';
 import { Lease } from '../redis/lease.js';
 import type { Intake, Message } from './intake.js';
 import type { Source, SourceSettings, SourceStatus } from './source.js';
 
 const COUNT = 500;
-const BLOCK_MS = 1000;
+// A stop waits for it.
+const BLOCK_MS = 250;
 const PAUSE_MS = 500;
 const LAG_INTERVAL_MS = 2000;
 const COMMAND_TIMEOUT_MS = 10_000;
@@ -16,9 +17,9 @@ const MAX_DEAD = 10_000;
 const CONSUMER = 'postroom';
 const WHAT_FAILED = 'the Redis stream cannot be read';
 
-type Fields = readonly string[];
-type Entry = readonly [id: string, fields: Fields | null];
-type Replies = readonly (readonly [stream: string, entries: readonly Entry[]])[] | null;
+type Fields = readonly Buffer[];
+type Entry = readonly [id: Buffer, fields: Fields | null];
+type Replies = readonly (readonly [stream: Buffer, entries: readonly Entry[]])[] | null;
 
 /**
  * A Redis stream, read as a consumer group: at least once, in order. An entry is acknowledged when the journal has
@@ -76,7 +77,10 @@ export class RedisStreamSource implements Source {
   }
 
   async #read(): Promise<void> {
-    while (!this.#intake.stopping.aborted) {
+    const { stopping } = this.#intake;
+    for (;;) {
+      await untilReady(this.#redis, stopping);
+      if (stopping.aborted) return;
       try {
         await this.#readAll();
       } catch (error) {
@@ -94,7 +98,7 @@ export class RedisStreamSource implements Source {
     while (!this.#intake.stopping.aborted) {
       await this.#measureLag();
       if (await this.#lease.hold()) await this.#readWhileHeld();
-      else await this.#pause(BLOCK_MS);
+      else await this.#pause(PAUSE_MS);
     }
   }
 
@@ -104,13 +108,13 @@ export class RedisStreamSource implements Source {
     while (!this.#intake.stopping.aborted && (await this.#lease.hold())) {
       const entries = await this.#next(from);
       await this.#take(entries);
-      if (from !== '>') from = entries.at(-1)?.[0] ?? '>';
+      if (from !== '>') from = entries.at(-1)?.[0].toString() ?? '>';
       await this.#measureLag();
     }
   }
 
   async #next(from: string): Promise<readonly Entry[]> {
-    const replies = (await this.#redis.xreadgroup(
+    const replies = (await this.#redis.xreadgroupBuffer(
       'GROUP',
       this.#group,
       CONSUMER,
@@ -128,12 +132,12 @@ export class RedisStreamSource implements Source {
   async #take(entries: readonly Entry[]): Promise<void> {
     if (entries.length === 0) return;
     const messages = entries.flatMap(([id, fields]) =>
-      fields === null ? [] : [this.#messageOf(id, fields)],
+      fields === null ? [] : [this.#messageOf(String(id), fields)],
     );
     if (messages.length < entries.length)
       this.#intake.failed('entries were trimmed from the Redis stream before they were taken', this.#stream);
     for (const { body, reason, message } of await this.#intake.take(messages)) {
-      const fields = ['json', String(body), 'reason', reason, 'id', message.id];
+      const fields = ['json', body, 'reason', reason, 'id', message.id];
       await this.#redis.xadd(`${this.#stream}.dead`, 'MAXLEN', '~', MAX_DEAD, '*', ...fields);
     }
     await this.#redis.xack(this.#stream, this.#group, ...entries.map(([id]) => id));
@@ -142,9 +146,9 @@ export class RedisStreamSource implements Source {
   /** The body is the field `json`, or what the fields say. */
   #messageOf(id: string, fields: Fields): Message & { id: string } {
     const key = `${this.#stream}:${id}`;
-    const pairs = pairsOf(fields);
-    const json = pairs.find(([name]) => name === 'json')?.[1];
+    const json = pairsOf(fields).find(([name]) => String(name) === 'json')?.[1];
     if (json !== undefined) return { id, key, body: json };
+    const pairs = pairsOf(fields.map(String));
     return { id, key, body: JSON.stringify(Object.fromEntries(pairs)), translate: () => fieldsToJson(pairs) };
   }
 

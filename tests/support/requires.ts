@@ -1,37 +1,71 @@
 import { spawnSync } from 'node:child_process';
-import { accessSync, constants } from 'node:fs';
+import { accessSync, constants, existsSync } from 'node:fs';
 import { delimiter, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { describe, it } from '@jest/globals';
 
-export type Program = 'php' | 'chromium' | 'curl' | 'prlimit';
+/** `own-…` is that broker where the tests start it themselves, for suites that kill it. */
+export type Program =
+  | 'php'
+  | 'php-redis'
+  | 'php-amqplib'
+  | 'php-predis'
+  | 'chromium'
+  | 'curl'
+  | 'prlimit'
+  | 'nginx'
+  | 'haproxy'
+  | 'redis'
+  | 'rabbitmq'
+  | 'kafka'
+  | 'own-redis'
+  | 'own-rabbitmq'
+  | 'own-kafka';
 
 interface Requirement {
   name: string;
-  packages: string;
+  /** What a suite without it says. */
+  reason: string;
   isThere: () => boolean;
 }
 
+/** Where `fetch-kafka.sh` puts them. */
+export const kafkaJars = fileURLToPath(new URL('../../.cache/kafka', import.meta.url));
+
+const redis = installed('redis-server', 'redis-server', () => inPath('redis-server') !== undefined);
+const rabbitmq = installed('rabbitmq-server', 'rabbitmq-server', () => rabbitmqPath() !== undefined);
+const kafka: Requirement = {
+  name: 'Kafka',
+  reason:
+    'Kafka is not there (Debian: apt install default-jre-headless maven, then tests/support/fetch-kafka.sh)',
+  // The pom is the last thing that fetch-kafka.sh puts there.
+  isThere: () => inPath('java') !== undefined && existsSync(join(kafkaJars, 'pom.xml')),
+};
+
 const requirements: Record<Program, Requirement> = {
-  php: {
-    name: 'php with ext-curl',
-    packages: 'php-cli php-curl',
-    isThere: () => spawnSync('php', ['-r', 'exit(extension_loaded("curl") ? 0 : 1);']).status === 0,
-  },
-  chromium: {
-    name: 'chromium',
-    packages: 'chromium',
-    isThere: () => chromiumPath() !== undefined,
-  },
-  prlimit: {
-    name: 'prlimit',
-    packages: 'util-linux',
-    isThere: () => inPath('prlimit') !== undefined,
-  },
-  curl: {
-    name: 'curl',
-    packages: 'curl',
-    isThere: () => inPath('curl') !== undefined,
-  },
+  php: installed('php with ext-curl', 'php-cli php-curl', () => runsPhp('extension_loaded("curl")')),
+  'php-redis': installed('php with ext-redis', 'php-cli php-redis', () =>
+    runsPhp('extension_loaded("redis")'),
+  ),
+  'php-amqplib': installed('php-amqplib', 'php-cli php-amqplib', () =>
+    runsPhp(
+      '(include "/usr/share/php/PhpAmqpLib/autoload.php") && class_exists("PhpAmqpLib\\Message\\AMQPMessage")',
+    ),
+  ),
+  'php-predis': installed('php-predis', 'php-cli php-predis', () =>
+    runsPhp('(include "/usr/share/php/Predis/autoload.php") && class_exists("Predis\\Client")'),
+  ),
+  chromium: installed('chromium', 'chromium', () => chromiumPath() !== undefined),
+  prlimit: installed('prlimit', 'util-linux', () => inPath('prlimit') !== undefined),
+  curl: installed('curl', 'curl', () => inPath('curl') !== undefined),
+  nginx: installed('nginx', 'nginx', () => inPath('nginx') !== undefined),
+  haproxy: installed('haproxy', 'haproxy', () => inPath('haproxy') !== undefined),
+  redis: orNamed('TEST_REDIS_URL', redis),
+  rabbitmq: orNamed('TEST_RABBITMQ_URL', rabbitmq),
+  kafka: orNamed('TEST_KAFKA_BROKERS', kafka),
+  'own-redis': notNamed('TEST_REDIS_URL', redis),
+  'own-rabbitmq': notNamed('TEST_RABBITMQ_URL', rabbitmq),
+  'own-kafka': notNamed('TEST_KAFKA_BROKERS', kafka),
 };
 
 /**
@@ -46,8 +80,7 @@ export function describeWith(programs: Program[], title: string, body: () => voi
   }
 
   describe(title, () => {
-    for (const { name, packages } of missing) {
-      const reason = `${name} is not installed (Debian: apt install ${packages})`;
+    for (const { name, reason } of missing) {
       if (process.env.POSTROOM_TEST_REQUIRE_ALL === '1') {
         it(`needs ${name}`, () => {
           throw new Error(reason);
@@ -63,9 +96,39 @@ export function chromiumPath(): string | undefined {
   return inPath('chromium') ?? inPath('chromium-browser') ?? inPath('google-chrome');
 }
 
-function inPath(program: string): string | undefined {
-  const candidates = (process.env.PATH ?? '').split(delimiter).map(folder => join(folder, program));
-  return candidates.find(isExecutable);
+export function rabbitmqPath(): string | undefined {
+  // The one that Debian has in the PATH becomes the user rabbitmq first, who may not write where the tests do.
+  const unwrapped = '/usr/lib/rabbitmq/bin/rabbitmq-server';
+  return isExecutable(unwrapped) ? unwrapped : inPath('rabbitmq-server');
+}
+
+/** Where a program is, be it among those that Debian keeps out of the PATH of users other than root. */
+export function inPath(program: string): string | undefined {
+  const folders = [...(process.env.PATH ?? '').split(delimiter), '/usr/sbin'];
+  return folders.map(folder => join(folder, program)).find(isExecutable);
+}
+
+function installed(name: string, packages: string, isThere: () => boolean): Requirement {
+  return { name, reason: `${name} is not installed (Debian: apt install ${packages})`, isThere };
+}
+
+/** Needless to install where the environment names a server. */
+function orNamed(variable: string, broker: Requirement): Requirement {
+  return { ...broker, isThere: () => isNamed(variable) || broker.isThere() };
+}
+
+function notNamed(variable: string, broker: Requirement): Requirement {
+  if (!isNamed(variable)) return broker;
+  const reason = `${variable} names a server, which is not to be killed`;
+  return { name: `a ${broker.name} of its own`, reason, isThere: () => false };
+}
+
+function isNamed(variable: string): boolean {
+  return Boolean(process.env[variable]);
+}
+
+function runsPhp(condition: string): boolean {
+  return spawnSync('php', ['-r', `exit(${condition} ? 0 : 1);`]).status === 0;
 }
 
 function isExecutable(path: string): boolean {

@@ -1,0 +1,34 @@
+import { KEY } from './server.js';
+
+export interface Report {
+  readonly status: string;
+  readonly connections: number;
+  readonly journal: { readonly available: boolean; readonly lagMs: number; readonly entries: number };
+  readonly sources: Readonly<Record<string, SourceReport | undefined>>;
+}
+
+interface SourceReport {
+  readonly connected: boolean;
+  readonly taken: number;
+  readonly refused: number;
+  readonly lag?: number;
+  readonly dropped?: number;
+  readonly lastError?: { readonly at: string; readonly reason: string };
+}
+
+/** What an operator sees. */
+export async function reportOf(server: { readonly url: string }): Promise<Report> {
+  const response = await fetch(`${server.url}/health`, { headers: { authorization: `Bearer ${KEY}` } });
+  return (await response.json()) as Report;
+}
+
+/** The first report of which something holds; asked for again and again, for what no frame or event tells. */
+export async function untilReport(
+  server: { readonly url: string },
+  holds: (report: Report) => boolean,
+): Promise<Report> {
+  for (;;) {
+    const report = await reportOf(server);
+    if (holds(report)) return report;
+  }
+}
