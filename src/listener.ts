@@ -85,6 +85,10 @@ export class Listener {
   async start(): Promise<void> {
     const { place } = this.#options;
     try {
+      if ('path' in place && !isSocketPath(place.path))
+        throw new StartError(
+          `The path ${place.path} is too long for a Unix socket; choose a shorter NOTIFY_SOCKET.`,
+        );
       if ('path' in place)
         await listenOnFile(this.#server, { path: place.path, backlog: BACKLOG }, SOCKET_MODE);
       else {
@@ -165,14 +169,10 @@ function listenError(error: unknown, place: Place): Error {
 }
 
 function listenAdvice(error: unknown, place: Place): string {
-  const code = error instanceof Error && 'code' in error ? error.code : undefined;
-  if ('path' in place) {
-    if (error instanceof SocketInUse) return 'another process listens there; choose another NOTIFY_SOCKET';
-    if (!isSocketPath(place.path))
-      return 'the path is too long for a Unix socket; choose a shorter NOTIFY_SOCKET';
-    if (code === 'ENOENT') return 'its directory does not exist; make it, or choose another NOTIFY_SOCKET';
-    if (code === 'EACCES') return 'this user may not make a file there; choose another NOTIFY_SOCKET';
-  }
+  const code = typeof error === 'object' && error !== null && 'code' in error ? error.code : undefined;
+  if (error instanceof SocketInUse) return 'another process listens there; choose another NOTIFY_SOCKET';
+  if (code === 'EACCES' && 'path' in place)
+    return 'its directory does not exist, or this user may not make a file there; choose another NOTIFY_SOCKET';
   if (code === 'EADDRINUSE') return 'another program listens there already; choose another PORT';
   if (code === 'EACCES') return 'ports below 1024 need permission; choose another PORT';
   return error instanceof Error ? error.message : String(error);

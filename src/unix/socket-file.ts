@@ -1,5 +1,5 @@
 import { once } from 'node:events';
-import { unlink } from 'node:fs/promises';
+import { lstat, unlink } from 'node:fs/promises';
 import { connect, type ListenOptions, type Server } from 'node:net';
 import { StartError } from '../model/start-error.js';
 
@@ -15,7 +15,7 @@ export class SocketInUse extends Error {
   }
 }
 
-/** Whether the system takes a path for a Unix socket: it must be short. */
+/** Whether a path is short enough for a Unix socket: a longer one would be cut off without a word. */
 export function isSocketPath(path: string): boolean {
   return Buffer.byteLength(path) < MAX_SOCKET_PATH;
 }
@@ -32,6 +32,9 @@ export async function listenOnFile(server: Server, options: ListenOptions & { pa
   } catch (error) {
     if (codeOf(error) !== 'EADDRINUSE') throw error;
   }
+  // Only what is a socket is ours to replace.
+  if (!(await lstat(path)).isSocket())
+    throw new StartError(`${path} is there and no socket; move it away, or choose another path.`);
   if (await answers(path)) throw new SocketInUse(path);
   await unlink(path);
   return listen(server, options, mode);
@@ -56,8 +59,6 @@ async function answers(path: string): Promise<boolean> {
     return true;
   } catch (error) {
     if (NOBODY.includes(String(codeOf(error)))) return false;
-    if (codeOf(error) === 'ENOTSOCK')
-      throw new StartError(`${path} is there and no socket; move it away, or choose another path.`);
     throw error;
   } finally {
     socket.destroy();

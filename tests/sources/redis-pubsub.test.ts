@@ -1,5 +1,11 @@
+import { afterAll, beforeAll, expect, it } from '@jest/globals';
 import { Redis } from 'ioredis';
+import { BROKER_TIMEOUT } from '../support/broker.js';
+import { connect } from '../support/client.js';
+import { untilReport } from '../support/health.js';
 import { startRedis } from '../support/redis-server.js';
+import { describeWith } from '../support/requires.js';
+import { startServer } from '../support/server.js';
 import { sourceContract } from './source-contract.js';
 
 sourceContract({ name: 'redis-pubsub', needs: ['redis'], keeps: false }, async () => {
@@ -16,4 +22,86 @@ sourceContract({ name: 'redis-pubsub', needs: ['redis'], keeps: false }, async (
       await server.stop();
     },
   };
+});
+
+describeWith(['redis'], 'Redis Pub/Sub', () => {
+  let redis: Redis;
+  let url: string;
+  beforeAll(async () => {
+    ({ url } = await startRedis());
+    redis = new Redis(url);
+  }, BROKER_TIMEOUT);
+  afterAll(() => redis.disconnect());
+
+  async function listen(settings: Record<string, string>, query: string) {
+    const server = await startServer({ REDIS_URL: url, PUBLIC_ROOMS: '*', ...settings });
+    await untilReport(server, ({ status }) => status === 'ok');
+    const client = await connect(server.ws(query));
+    const { connection } = await client.nextOf('welcome');
+    await client.nextOf('subscribed');
+    return { server, client, connection: String(connection) };
+  }
+
+  const laravel = { REDIS_CHANNELS: 'laravel_database_*', REDIS_CHANNEL_PREFIX: 'laravel_database_' };
+  const channel = 'laravel_database_private-orders.42';
+
+  it("takes what Laravel's broadcaster publishes to the room that is named like the channel, without its prefix", async () => {
+    const { client } = await listen(laravel, '?room=private-orders.42');
+    await redis.publish(channel, '{"event":"App\\\\Events\\\\Paid","data":{"total":19.90},"socket":null}');
+    const text = await client.nextText();
+    expect(text).toContain('"data":{"total":19.90}');
+    expect(JSON.parse(text)).toMatchObject({ room: 'private-orders.42', event: 'App\\Events\\Paid' });
+  });
+
+  it("leaves out the connection that Laravel calls socket, and minds no other server's", async () => {
+    const { client, connection } = await listen(laravel, '?room=private-orders.42');
+    const event = (event: string, socket: unknown) =>
+      redis.publish(channel, JSON.stringify({ event, data: [], socket }));
+    await event('own', connection);
+    await event('of another', '1234.5678');
+    await event('of another kind', 'Xy_1-abc');
+    expect(await client.next()).toMatchObject({ event: 'of another' });
+    expect(await client.next()).toMatchObject({ event: 'of another kind' });
+  });
+
+  it('takes ours from a pattern and from a name', async () => {
+    const { client } = await listen({ REDIS_CHANNELS: 'plain, orders.?' }, '?room=a');
+    for (const [name, event] of [
+      ['plain', 'one'],
+      ['orders.1', 'two'],
+      ['orders.12', 'nobody listens'],
+      ['orders.2', 'three'],
+    ] as const)
+      await redis.publish(name, JSON.stringify({ room: 'a', event }));
+    for (const event of ['one', 'two', 'three']) expect(await client.next()).toMatchObject({ event });
+  });
+
+  it('refuses a channel that cannot be a room', async () => {
+    const { server } = await listen({ REDIS_CHANNELS: 'a*' }, '?room=a');
+    await redis.publish('a room', '{"event":"e","data":1}');
+    const { sources } = await untilReport(server, report => report.sources['redis-pubsub']?.refused === 1);
+    expect(sources['redis-pubsub']?.lastError?.reason).toMatch(/a room name is/);
+  });
+});
+
+describeWith(['own-redis'], 'a Redis whose Pub/Sub was away', () => {
+  it(
+    'is listened to again',
+    async () => {
+      const broker = await startRedis();
+      const server = await startServer({ REDIS_URL: broker.url, REDIS_CHANNELS: 'a' });
+      await untilReport(server, ({ status }) => status === 'ok');
+      const client = await connect(server.ws('?room=public.a'));
+      await client.nextOf('subscribed');
+      await broker.kill();
+      await untilReport(server, ({ status }) => status === 'degraded');
+      await broker.restart();
+      await untilReport(server, ({ status }) => status === 'ok');
+      const redis = new Redis(broker.url);
+      await redis.publish('a', '{"room":"public.a","event":"back"}');
+      redis.disconnect();
+      expect(await client.next()).toMatchObject({ event: 'back' });
+    },
+    BROKER_TIMEOUT,
+  );
 });
