@@ -1,5 +1,5 @@
 import type { Journal } from '../journal/journal.js';
-import { type Address, roomAddress, roomOf, userAddress } from '../model/address.js';
+import { type Address, EVERYONE, roomAddress, roomOf, userAddress } from '../model/address.js';
 import { CLOSE, type CloseReason } from '../model/close.js';
 import type { Id } from '../model/id.js';
 import type { Entry, Notification } from '../model/notification.js';
@@ -22,6 +22,8 @@ export interface Receipt {
   readonly connections: number;
   /** The key was there already: nothing was sent, `id` is that of the first. */
   readonly duplicate: boolean;
+  /** Only where it is so: not every node told its part of `connections` in time. */
+  readonly partial?: true;
 }
 
 /** From where on a connection, or a room of it, is served. */
@@ -79,7 +81,11 @@ export class Postroom {
 
   /** Takes in the retained past; resolves when notifications and connections can come. */
   async start(): Promise<void> {
-    this.#window.beginAfter(await this.#journal.follow(entry => this.#deliver(entry)));
+    const past = await this.#journal.follow({
+      deliver: entry => this.#deliver(entry),
+      skipped: until => this.#skip(until),
+    });
+    this.#window.beginAfter(past);
     this.#trimming = setInterval(() => this.#window.trim(), TRIM_INTERVAL_MS);
     this.#trimming.unref();
     // It may have been told to stop meanwhile.
@@ -134,10 +140,9 @@ export class Postroom {
   async publish(notification: Notification): Promise<Receipt> {
     if (this.#phase !== 'open')
       throw unavailable('This server is starting or shutting down; try again.', RETRY_AFTER_SECONDS);
-    const { id, duplicate } = await this.#journal.append(notification);
-    if (duplicate) return { id, connections: 0, duplicate };
-    this.published++;
-    return { id, connections: this.#window.reached(id) ?? 0, duplicate };
+    const { id, connections, duplicate, partial } = await this.#journal.append(notification);
+    if (!duplicate) this.published++;
+    return { id, connections, duplicate, ...(partial && { partial }) };
   }
 
   /**
@@ -258,10 +263,17 @@ export class Postroom {
     connection.joined.clear();
   }
 
-  #deliver(entry: Entry): void {
+  #deliver(entry: Entry): number {
     const position = this.#window.add(entry);
-    this.#window.setReached(position, this.#hub.deliver(entry, position));
+    const reached = this.#hub.deliver(entry, position);
     this.#outbox.schedule();
+    return reached;
+  }
+
+  /** Nobody here heard what was skipped: all have to load their state anew. */
+  #skip(until: Id): void {
+    this.#window.forget(until);
+    for (const connection of this.listeners(EVERYONE)) this.close(connection, CLOSE.fellBehind);
   }
 
   #join(connection: Connection, address: Address, from: number): void {

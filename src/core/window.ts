@@ -10,8 +10,6 @@ const ADDRESS_BYTES = 256;
 interface Slot {
   readonly entry: Entry;
   readonly bytes: number;
-  /** Open connections of this process that it was written to. */
-  reached: number;
 }
 
 /**
@@ -70,7 +68,7 @@ export class Window {
   add(entry: Entry): number {
     const position = this.#slots.end;
     const bytes = weigh(entry.notification);
-    this.#slots.push({ entry, bytes, reached: 0 });
+    this.#slots.push({ entry, bytes });
     this.#bytes += bytes;
     this.#newest = entry;
     for (const address of entry.notification.addresses) {
@@ -97,22 +95,19 @@ export class Window {
     }
   }
 
+  /** Forgets everything: what came before this id, or at it, is gone. */
+  forget(until: Id): void {
+    for (
+      let slot = this.#slots.at(this.#slots.first);
+      slot !== undefined;
+      slot = this.#slots.at(this.#slots.first)
+    )
+      this.#dropFirst(slot);
+    this.beginAfter(until);
+  }
+
   entryAt(position: number): Entry | undefined {
     return this.#slots.at(position)?.entry;
-  }
-
-  /** Notes how many open connections of this process an entry was written to. */
-  setReached(position: number, connections: number): void {
-    const slot = this.#slots.at(position);
-    if (slot !== undefined) slot.reached = connections;
-  }
-
-  /** How many connections an entry was written to; undefined if it is not here. */
-  reached(id: Id): number | undefined {
-    const moment = parseId(id);
-    if (moment === undefined) return undefined;
-    const slot = this.#slots.at(this.#search(moment));
-    return slot?.entry.id === id ? slot.reached : undefined;
   }
 
   /** The position after a cursor; undefined where the past no longer reaches back to it, or it was never given. */

@@ -7,7 +7,7 @@ import type { Entry, Notification } from '../model/notification.js';
 import { type Problem, unavailable } from '../model/problem.js';
 import { type Retention, weigh } from '../model/retention.js';
 import { StartError } from '../model/start-error.js';
-import type { Appended, Journal } from './journal.js';
+import type { Appended, Follower, Journal } from './journal.js';
 import { type Lock, lockDirectory } from './lock.js';
 import { canBeOpened } from './soundness.js';
 
@@ -59,6 +59,8 @@ interface Stores {
 /** What is committed together. */
 interface Group {
   readonly entries: Entry[];
+  /** For each of them, once it is delivered, how many connections it was written to. */
+  readonly reached: number[];
   readonly committed: Promise<void>;
 }
 
@@ -75,7 +77,7 @@ export class DiskJournal implements Journal {
   readonly #log: Logger;
   #stores: Stores | undefined;
   #ids: IdClock;
-  #deliver: (entry: Entry) => void = () => undefined;
+  #follower: Follower | undefined;
   #group: Group | undefined;
   /** Entries in the last commit. */
   #lastSize = 0;
@@ -106,19 +108,19 @@ export class DiskJournal implements Journal {
     const first = key === undefined ? undefined : this.#firstWith(this.#stores, key);
     if (first !== undefined) {
       await first.committed;
-      return { id: first.id, duplicate: true };
+      return { id: first.id, duplicate: true, connections: 0, partial: false };
     }
     this.#group ??= this.#newGroup(this.#stores);
-    const { entries, committed } = this.#group;
+    const { entries, reached, committed } = this.#group;
     const moment = this.#ids.next();
     const id = formatId(moment);
-    entries.push({ ...moment, id, notification });
+    const place = entries.push({ ...moment, id, notification }) - 1;
     if (key !== undefined) this.#pendingKeys.set(key, { id, committed });
     await committed;
-    return { id, duplicate: false };
+    return { id, duplicate: false, connections: reached[place] ?? 0, partial: false };
   }
 
-  async follow(deliver: (entry: Entry) => void): Promise<Id> {
+  async follow(follower: Follower): Promise<Id> {
     const started = performance.now();
     const stores = await this.#open();
     this.#stores = stores;
@@ -129,11 +131,11 @@ export class DiskJournal implements Journal {
       newest = { time: key[0], sequence: key[1] };
       const entry = entryOf(newest, value);
       this.#bytes += weigh(entry.notification);
-      deliver(entry);
+      follower.deliver(entry);
       if (++loaded % LOAD_STEP === 0) await turnEnd();
     }
     this.#ids = new IdClock(this.#now, newest);
-    this.#deliver = deliver;
+    this.#follower = follower;
     this.#available = true;
     this.#trimTimer = setInterval(() => void this.trim(), TRIM_INTERVAL_MS);
     this.#trimTimer.unref();
@@ -231,15 +233,17 @@ export class DiskJournal implements Journal {
 
   #newGroup(stores: Stores): Group {
     const entries: Entry[] = [];
+    const reached: number[] = [];
     const previous = this.#committing;
     const committed = (async () => {
       await previous;
       await this.#settled(entries);
       this.#group = undefined;
       await this.#commit(stores, entries);
+      for (const entry of entries) reached.push(this.#deliverCommitted(entry));
     })();
     this.#committing = committed.catch(() => undefined);
-    return { entries, committed };
+    return { entries, reached, committed };
   }
 
   /**
@@ -274,10 +278,6 @@ export class DiskJournal implements Journal {
       for (const { notification } of entries)
         if (notification.key !== undefined) this.#pendingKeys.delete(notification.key);
     }
-    for (const entry of entries) {
-      this.#bytes += weigh(entry.notification);
-      this.#deliverCommitted(entry);
-    }
     this.#sealTimer ??= setTimeout(() => void this.#seal(), SEAL_AFTER_MS).unref();
   }
 
@@ -294,11 +294,13 @@ export class DiskJournal implements Journal {
   }
 
   /** It is in the journal whatever happens now, and those behind it must not wait. */
-  #deliverCommitted(entry: Entry): void {
+  #deliverCommitted(entry: Entry): number {
+    this.#bytes += weigh(entry.notification);
     try {
-      this.#deliver(entry);
+      return this.#follower?.deliver(entry) ?? 0;
     } catch (error) {
       this.#log.error({ err: error, id: entry.id }, 'a notification could not be delivered');
+      return 0;
     }
   }
 

@@ -1,9 +1,9 @@
 import { Fifo } from '../model/fifo.js';
 import { formatId, type Id, IdClock } from '../model/id.js';
-import type { Entry, Notification } from '../model/notification.js';
+import type { Notification } from '../model/notification.js';
 import { unavailable } from '../model/problem.js';
 import type { Retention } from '../model/retention.js';
-import type { Appended, Journal } from './journal.js';
+import type { Appended, Follower, Journal } from './journal.js';
 
 // What a key takes beside its own text: the tables' places and the id.
 const KEY_OVERHEAD_BYTES = 200;
@@ -22,7 +22,7 @@ export class MemoryJournal implements Journal {
   readonly #firstIds = new Map<string, Id>();
   readonly #keys = new Fifo<{ key: string; time: number }>();
   #keyBytes = 0;
-  #deliver: ((entry: Entry) => void) | undefined;
+  #follower: Follower | undefined;
 
   /** @param now milliseconds since the epoch */
   constructor(retention: Retention, now: () => number) {
@@ -34,29 +34,29 @@ export class MemoryJournal implements Journal {
   }
 
   async append(notification: Notification): Promise<Appended> {
-    if (this.#deliver === undefined) throw unavailable('The journal is not open.', RETRY_AFTER_SECONDS);
+    if (this.#follower === undefined) throw unavailable('The journal is not open.', RETRY_AFTER_SECONDS);
     const { key } = notification;
     this.#trimKeys();
     const first = key === undefined ? undefined : this.#firstIds.get(key);
-    if (first !== undefined) return { id: first, duplicate: true };
+    if (first !== undefined) return { id: first, duplicate: true, connections: 0, partial: false };
     const moment = this.#ids.next();
     const id = formatId(moment);
     if (key !== undefined) this.#remember(key, id, moment.time);
-    this.#deliver({ ...moment, id, notification });
-    return { id, duplicate: false };
+    const connections = this.#follower.deliver({ ...moment, id, notification });
+    return { id, duplicate: false, connections, partial: false };
   }
 
-  async follow(deliver: (entry: Entry) => void): Promise<Id> {
-    this.#deliver = deliver;
+  async follow(follower: Follower): Promise<Id> {
+    this.#follower = follower;
     return this.#start;
   }
 
   status() {
-    return { available: this.#deliver !== undefined, lagMs: 0 };
+    return { available: this.#follower !== undefined, lagMs: 0 };
   }
 
   async close(): Promise<void> {
-    this.#deliver = undefined;
+    this.#follower = undefined;
   }
 
   #remember(key: string, id: Id, time: number): void {

@@ -7,7 +7,7 @@ import { pino } from 'pino';
 import { DiskJournal } from '../../src/journal/disk.js';
 import type { Entry } from '../../src/model/notification.js';
 import type { Retention } from '../../src/model/retention.js';
-import { journalContract, notification } from './journal-contract.js';
+import { following, journalContract, notification } from './journal-contract.js';
 
 const START = 1_763_856_000_000;
 const AMPLE: Retention = { seconds: 600, bytes: 64 * 1024 * 1024 };
@@ -36,7 +36,7 @@ function make(directory: string, retention = AMPLE, now = () => START): DiskJour
 async function open(directory: string, retention = AMPLE, now = () => START) {
   const journal = make(directory, retention, now);
   const delivered: Entry[] = [];
-  const floor = await journal.follow(entry => void delivered.push(entry));
+  const floor = await journal.follow(following(entry => delivered.push(entry)));
   return { journal, delivered, floor };
 }
 
@@ -69,7 +69,12 @@ describe('the past on the disk', () => {
     await first.journal.close();
 
     const second = await open(directory, AMPLE, () => START - 3_600_000);
-    expect(await second.journal.append(notification('2', { key: 'k' }))).toEqual({ id, duplicate: true });
+    expect(await second.journal.append(notification('2', { key: 'k' }))).toEqual({
+      id,
+      duplicate: true,
+      connections: 0,
+      partial: false,
+    });
     expect((await second.journal.append(notification('3'))).id).toBe(`${START}-2`);
   });
 
@@ -121,10 +126,11 @@ describe('an entry that cannot be delivered', () => {
   it('keeps none of those that were committed with it from theirs', async () => {
     const delivered: string[] = [];
     const journal = make(newDirectory());
-    await journal.follow(({ notification: { data } }) => {
+    const follower = following(({ notification: { data } }) => {
       if (data === '1') throw new Error('a fault of ours');
       delivered.push(data);
     });
+    await journal.follow(follower);
     const appended = await Promise.all(['0', '1', '2'].map(data => journal.append(notification(data))));
     expect(appended.every(({ duplicate }) => !duplicate)).toBe(true);
     expect(delivered).toEqual(['0', '2']);
@@ -147,7 +153,7 @@ describe('a directory that cannot be used', () => {
   it('because another process has it', async () => {
     const directory = newDirectory();
     const first = await open(directory);
-    await expect(make(directory).follow(() => undefined)).rejects.toThrow(
+    await expect(make(directory).follow(following(() => undefined))).rejects.toThrow(
       /Another process is using .*DATA_DIR of its own/,
     );
     await first.journal.close();
@@ -159,19 +165,25 @@ describe('a directory that cannot be used', () => {
     const directory = newDirectory();
     const crashed = `require('node:net').createServer().listen('${directory}/lock.sock', () => process.kill(process.pid, 'SIGKILL'))`;
     spawnSync(process.execPath, ['-e', crashed]);
-    const starts = await Promise.allSettled([1, 2, 3].map(() => make(directory).follow(() => undefined)));
+    const starts = await Promise.allSettled(
+      [1, 2, 3].map(() => make(directory).follow(following(() => undefined))),
+    );
     expect(starts.map(({ status }) => status).sort()).toEqual(['fulfilled', 'rejected', 'rejected']);
   });
 
   it('because a file is in its place', async () => {
     const file = join(newDirectory(), 'file');
     writeFileSync(file, '');
-    await expect(make(file).follow(() => undefined)).rejects.toThrow(/cannot be written .*another DATA_DIR/);
+    await expect(make(file).follow(following(() => undefined))).rejects.toThrow(
+      /cannot be written .*another DATA_DIR/,
+    );
   });
 
   it('because its path is too long for the lock', async () => {
     const deep = join(newDirectory(), 'x'.repeat(120));
-    await expect(make(deep).follow(() => undefined)).rejects.toThrow(/too long .*shorter DATA_DIR/);
+    await expect(make(deep).follow(following(() => undefined))).rejects.toThrow(
+      /too long .*shorter DATA_DIR/,
+    );
   });
 
   it.each<[string, (path: string) => void]>([
@@ -189,7 +201,7 @@ describe('a directory that cannot be used', () => {
       damage(path);
       const before = readFileSync(path);
       for (let twice = 0; twice < 2; twice++)
-        await expect(make(directory).follow(() => undefined)).rejects.toThrow(
+        await expect(make(directory).follow(following(() => undefined))).rejects.toThrow(
           /cannot be opened: .*move it away/,
         );
       expect(readFileSync(path).equals(before)).toBe(true);

@@ -1,6 +1,6 @@
 import { describe, expect, it } from '@jest/globals';
 import { MemoryJournal } from '../../src/journal/memory.js';
-import { journalContract, notification } from './journal-contract.js';
+import { following, journalContract, notification } from './journal-contract.js';
 
 journalContract('memory', ({ retention, now }) => new MemoryJournal(retention, now));
 
@@ -8,11 +8,11 @@ describe('a key in memory', () => {
   it('is remembered as long as the retention', async () => {
     let now = 1_763_856_000_000;
     const journal = new MemoryJournal({ seconds: 10, bytes: 1e6 }, () => now);
-    await journal.follow(() => undefined);
+    await journal.follow(following(() => undefined));
     const again = () => journal.append(notification('1', { key: 'k' }));
     const { id } = await again();
     now += 10_000;
-    expect(await again()).toEqual({ id, duplicate: true });
+    expect(await again()).toEqual({ id, duplicate: true, connections: 0, partial: false });
     now += 1;
     expect(await again()).toMatchObject({ duplicate: false });
     expect(await again()).toMatchObject({ duplicate: true });
@@ -20,7 +20,7 @@ describe('a key in memory', () => {
 
   it('makes room for newer ones where there are too many', async () => {
     const journal = new MemoryJournal({ seconds: 600, bytes: 1024 }, () => 1_763_856_000_000);
-    await journal.follow(() => undefined);
+    await journal.follow(following(() => undefined));
     const duplicate = async (key: string) => (await journal.append(notification('1', { key }))).duplicate;
     for (let i = 0; i < 100; i++) expect(await duplicate(`key ${i}`)).toBe(false);
     expect(await duplicate('key 99')).toBe(true);
