@@ -148,7 +148,7 @@ const Settings = z.object({
     .transform(text => (/^(off|false)$/i.test(text) ? '0' : text))
     .pipe(whole(0, 0, 100).unwrap())
     .default(0),
-  JOURNAL: z.enum(['disk', 'memory'], 'must be disk or memory').default('disk'),
+  JOURNAL: z.enum(['disk', 'memory', 'redis'], 'must be disk, memory or redis').default('disk'),
   DATA_DIR: z.string().default('./data'),
   RETENTION_SECONDS: whole(600, 1, 30 * 24 * 60 * 60),
   RETENTION_BYTES: whole(64 * 1024 * 1024, 1024, 64 * 1024 ** 3),
@@ -230,7 +230,10 @@ function contradictions(settings: z.output<typeof Settings>, development: boolea
 
 function bridgeContradictions(settings: z.output<typeof Settings>): string[] {
   const faults = [];
-  const { REDIS_URL, REDIS_CHANNELS, REDIS_STREAM, KAFKA_SASL_USERNAME, KAFKA_SASL_PASSWORD } = settings;
+  const { JOURNAL, REDIS_URL, REDIS_CHANNELS, REDIS_STREAM, KAFKA_SASL_USERNAME, KAFKA_SASL_PASSWORD } =
+    settings;
+  if (REDIS_URL === undefined && JOURNAL === 'redis')
+    faults.push('JOURNAL=redis needs REDIS_URL, where it is');
   if (REDIS_URL === undefined && REDIS_CHANNELS.length > 0)
     faults.push('REDIS_CHANNELS needs REDIS_URL, where they are');
   if (REDIS_URL === undefined && REDIS_STREAM !== undefined)

@@ -13,7 +13,7 @@ const { version } = JSON.parse(readFileSync(new URL('../package.json', import.me
 try {
   const config = readConfig(process.env);
   const log = createLog(config.LOG_LEVEL);
-  const server = createServer(config, log, { version });
+  const server = await createServer(config, log, { version });
 
   let stops = 0;
   const stop = async (signal: NodeJS.Signals) => {

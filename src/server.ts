@@ -12,6 +12,9 @@ import { notificationParser } from './model/notification.js';
 import { createApp, type SourceReport } from './ops/index.js';
 import { Intake, NotifyEndpoint, type Source, sources } from './sources/index.js';
 
+// Longer than a node is usually behind another, short enough for a page that waits.
+const CATCH_UP_MS = 2000;
+
 /** A whole Postroom in one object. */
 export interface Server {
   /** Opens the journal and listens. Rejects with a sentence that says what to do. */
@@ -25,20 +28,32 @@ export interface Server {
 }
 
 /** Puts the parts together; the one place that names them all. */
-export function createServer(
+export async function createServer(
   config: Config,
   log: Logger,
   options: { version: string; now?: () => number },
-): Server {
+): Promise<Server> {
   const { version, now = Date.now } = options;
-  const settings = { ...config, sharedJournal: false };
+  const isShared = config.JOURNAL === 'redis';
+  const settings = { ...config, sharedJournal: isShared };
   const retention = { seconds: config.RETENTION_SECONDS, bytes: config.RETENTION_BYTES };
-  const journal = journals[config.JOURNAL]({ retention, directory: config.DATA_DIR, now, log });
+  const toldToStop = new AbortController();
+  const journal = await journals[config.JOURNAL]({
+    retention,
+    directory: config.DATA_DIR,
+    redisUrl: config.REDIS_URL,
+    redisPrefix: config.REDIS_PREFIX,
+    connections: () => postroom.stats.connections,
+    stopping: toldToStop.signal,
+    now,
+    log,
+  });
   const failed = (error: unknown) => log.error({ err: error }, 'a connection could not be served');
-  const postroom = new Postroom({
+  const postroom: Postroom = new Postroom({
     journal,
     retention,
     maxBufferedBytes: config.MAX_BUFFERED_BYTES,
+    catchUpMs: isShared ? CATCH_UP_MS : 0,
     now,
     failed,
   });
@@ -183,6 +198,7 @@ export function createServer(
   }
 
   async function stop(): Promise<void> {
+    toldToStop.abort();
     postroom.stopAccepting();
     // What is half open cannot be closed; a start that failed has closed everything.
     await starting?.catch(() => undefined);

@@ -25,12 +25,12 @@ function newDirectory(): string {
 describe('a server', () => {
   it('that is stopped while it starts lets go of its directory and its port', async () => {
     const DATA_DIR = newDirectory();
-    const early = make({ DATA_DIR });
+    const early = await make({ DATA_DIR });
     const starting = early.start();
     await early.stop();
     await starting;
     await expect(fetch(`${early.url}/health/live`)).rejects.toThrow();
-    const next = make({ DATA_DIR });
+    const next = await make({ DATA_DIR });
     await next.start();
     expect((await fetch(`${next.url}/health/ready`)).status).toBe(200);
     await next.stop();
@@ -38,16 +38,16 @@ describe('a server', () => {
 
   it('that cannot start lets go of its port', async () => {
     const DATA_DIR = newDirectory();
-    const first = make({ DATA_DIR });
+    const first = await make({ DATA_DIR });
     await first.start();
-    const second = make({ DATA_DIR });
+    const second = await make({ DATA_DIR });
     await expect(second.start()).rejects.toThrow(/Another process is using/);
     await expect(fetch(`${second.url}/health/live`)).rejects.toThrow();
     await first.stop();
   });
 
   it('stops once, however often it is told', async () => {
-    const server = make({ JOURNAL: 'memory' });
+    const server = await make({ JOURNAL: 'memory' });
     await server.start();
     await Promise.all([server.stop(), server.stop()]);
     await server.stop();

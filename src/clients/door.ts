@@ -60,9 +60,28 @@ export class Door {
     socket.on('error', destroyBroken);
     const refusal = this.#refusal(request);
     if (refusal !== undefined) return refuse(socket, refusal);
+    const opening = openingOf(request);
+    const { postroom } = this.#context;
+    if (opening.since === undefined || !postroom.isAhead(opening.since))
+      return this.#open(request, socket, head, opening);
+    postroom
+      .catchUp(opening.since)
+      // Much may have happened meanwhile.
+      .then(() => this.#refusal(request))
+      .then(refusal =>
+        refusal === undefined ? this.#open(request, socket, head, opening) : refuse(socket, refusal),
+      )
+      .catch(error => {
+        this.#context.log.error({ err: error }, 'a connection could not be opened');
+        socket.destroy();
+      });
+  }
+
+  #open(request: IncomingMessage, socket: NetSocket, head: Buffer, opening: Opening): void {
+    if (socket.destroyed) return;
     this.#server.handleUpgrade(request, socket, head, ws => {
       socket.off('error', destroyBroken);
-      this.#admit(ws, socket, openingOf(request));
+      this.#admit(ws, socket, opening);
     });
   }
 

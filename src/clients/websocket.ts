@@ -96,6 +96,8 @@ class Session implements Timed {
   #identity: Identity;
   #expiry: Timed | undefined;
   #errors = 0;
+  /** Frames that wait while this node catches up with a cursor of another one. */
+  #held: [data: RawData, isBinary: boolean][] | undefined;
 
   constructor(
     context: SessionContext,
@@ -147,14 +149,20 @@ class Session implements Timed {
 
   #receive(data: RawData, isBinary: boolean): void {
     if (this.#connection.closed) return;
+    // At most what was read from the network before it was paused.
+    if (this.#held !== undefined) return void this.#held.push([data, isBinary]);
     try {
       if (isBinary) this.#close(CLOSE.binary);
       else this.#answer(String(data));
       this.#holdBack();
     } catch (error) {
-      this.#context.postroom.disconnect(this.#connection);
-      fail(this.#context, this.#ws, error);
+      this.#fail(error);
     }
+  }
+
+  #fail(error: unknown): void {
+    this.#context.postroom.disconnect(this.#connection);
+    fail(this.#context, this.#ws, error);
   }
 
   /** A client that sends on without taking its answers is not listened to until it does. */
@@ -190,6 +198,28 @@ class Session implements Timed {
   }
 
   #subscribe(room: string, since: string | undefined, ref: Ref): void {
+    const { postroom } = this.#context;
+    if (since !== undefined && postroom.isAhead(since)) return this.#subscribeLater(room, since, ref);
+    this.#subscribeNow(room, since, ref);
+  }
+
+  /** What else the client sends waits meanwhile, so that its frames keep their order. */
+  #subscribeLater(room: string, since: string, ref: Ref): void {
+    this.#held = [];
+    this.#ws.pause();
+    this.#context.postroom
+      .catchUp(since)
+      .then(() => {
+        if (!this.#connection.closed) this.#subscribeNow(room, since, ref);
+        this.#ws.resume();
+        const held = this.#held ?? [];
+        this.#held = undefined;
+        for (const [data, isBinary] of held) this.#receive(data, isBinary);
+      })
+      .catch(error => this.#fail(error));
+  }
+
+  #subscribeNow(room: string, since: string | undefined, ref: Ref): void {
     const { postroom } = this.#context;
     const others = postroom.isIn(this.#connection, room) ? 0 : postroom.roomsOf(this.#connection).length;
     const refusal = this.#refusal(room, others);

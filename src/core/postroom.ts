@@ -43,21 +43,28 @@ export class Postroom {
   readonly #hub: Hub;
   #trimming: NodeJS.Timeout | undefined;
   #phase: 'starting' | 'open' | 'draining' = 'starting';
+  readonly #catchUpMs: number;
+  /** Those who wait for the next entry. */
+  readonly #waiting = new Set<() => void>();
   /** Notifications accepted, duplicates left out. */
   published = 0;
 
   /**
    * @param options.now milliseconds since the epoch
+   * @param options.catchUpMs how long a client may be kept waiting that comes with a cursor of another node, in
+   * milliseconds; 0 where there are no other nodes
    * @param options.failed told of an error of ours in serving one connection, which is closed for it
    */
   constructor(options: {
     journal: Journal;
     retention: Retention;
     maxBufferedBytes: number;
+    catchUpMs: number;
     now: () => number;
     failed: (error: unknown) => void;
   }) {
     this.#journal = options.journal;
+    this.#catchUpMs = options.catchUpMs;
     this.#window = new Window(options.retention, options.now);
     const frames = new Frames();
     this.#outbox = new Outbox({
@@ -143,6 +150,18 @@ export class Postroom {
     const { id, connections, duplicate, partial } = await this.#journal.append(notification);
     if (!duplicate) this.published++;
     return { id, connections, duplicate, ...(partial && { partial }) };
+  }
+
+  /** Whether a client comes with a cursor of another node that is further than this one. */
+  isAhead(since: string): boolean {
+    return this.#catchUpMs > 0 && this.#window.isAhead(since);
+  }
+
+  /** Resolves when this node has caught up with a cursor, or has had its time for that. */
+  async catchUp(since: string): Promise<void> {
+    const deadline = performance.now() + this.#catchUpMs;
+    for (let left = this.#catchUpMs; left > 0 && this.isAhead(since); left = deadline - performance.now())
+      await this.#progress(left);
   }
 
   /**
@@ -267,7 +286,21 @@ export class Postroom {
     const position = this.#window.add(entry);
     const reached = this.#hub.deliver(entry, position);
     this.#outbox.schedule();
+    if (this.#waiting.size > 0) for (const go of this.#waiting) go();
     return reached;
+  }
+
+  /** Resolves with the next entry, or after so many milliseconds. */
+  #progress(milliseconds: number): Promise<void> {
+    return new Promise(resolve => {
+      const go = () => {
+        clearTimeout(timer);
+        this.#waiting.delete(go);
+        resolve();
+      };
+      const timer = setTimeout(go, milliseconds);
+      this.#waiting.add(go);
+    });
   }
 
   /** Nobody here heard what was skipped: all have to load their state anew. */

@@ -110,6 +110,12 @@ export class Window {
     return this.#slots.at(position)?.entry;
   }
 
+  /** Whether a cursor was given by a node that is further than this one. */
+  isAhead(cursor: string): boolean {
+    const moment = parseId(cursor);
+    return moment !== undefined && compareMoments(moment, this.#newest) > 0;
+  }
+
   /** The position after a cursor; undefined where the past no longer reaches back to it, or it was never given. */
   after(cursor: string): number | undefined {
     const moment = parseId(cursor);

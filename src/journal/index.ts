@@ -12,11 +12,23 @@ interface JournalSettings {
   /** Milliseconds since the epoch. */
   readonly now: () => number;
   readonly log: Logger;
+  /** Where `redis` is, and what its keys begin with. */
+  readonly redisUrl: string | undefined;
+  readonly redisPrefix: string;
+  /** How many connections this process has. */
+  readonly connections: () => number;
+  /** Aborted when the server is to stop. */
+  readonly stopping: AbortSignal;
 }
 
-/** Every kind of journal by its name in `JOURNAL`. */
+/** Every kind of journal by its name in `JOURNAL`. Drivers are loaded only where the setting asks for them. */
 export const journals = {
-  disk: ({ directory, retention, now, log }: JournalSettings): Journal =>
+  disk: async ({ directory, retention, now, log }: JournalSettings): Promise<Journal> =>
     new DiskJournal(directory, retention, now, log),
-  memory: ({ retention, now }: JournalSettings): Journal => new MemoryJournal(retention, now),
+  memory: async ({ retention, now }: JournalSettings): Promise<Journal> => new MemoryJournal(retention, now),
+  async redis({ redisUrl, redisPrefix, ...others }: JournalSettings): Promise<Journal> {
+    if (redisUrl === undefined) throw new Error('JOURNAL=redis needs REDIS_URL');
+    const { RedisJournal } = await import('./redis.js');
+    return new RedisJournal({ url: redisUrl, prefix: redisPrefix, ...others });
+  },
 };

@@ -7,6 +7,8 @@ const FIRST_PAUSE_MS = 50;
 const LONGEST_PAUSE_MS = 2000;
 const CONNECT_TIMEOUT_MS = 5000;
 const KEEP_ALIVE_MS = 10_000;
+// Without an answer for so long the connection is given up; a blocking read must be shorter.
+const SILENCE_MS = 5000;
 
 /** What a client tells of itself. */
 export interface RedisEvents {
@@ -22,6 +24,7 @@ export interface RedisEvents {
  * whether to say it again is for those to decide who know whether that is safe.
  * @param url as `parseRedisUrl` takes it
  * @param name shown by CLIENT LIST
+ * @param timeoutMs a command that is not answered by then rejects; it may still be carried out
  */
 export function openRedis(url: string, name: string, events: RedisEvents, timeoutMs?: number): RedisClient {
   const target = parseRedisUrl(url);
@@ -34,6 +37,7 @@ export function openRedis(url: string, name: string, events: RedisEvents, timeou
     connectionName: name,
     connectTimeout: CONNECT_TIMEOUT_MS,
     keepAlive: KEEP_ALIVE_MS,
+    socketTimeout: SILENCE_MS,
     autoResendUnfulfilledCommands: false,
     maxRetriesPerRequest: 0,
     // A server that became a replica, or is loading: the connection is made anew.

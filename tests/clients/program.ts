@@ -180,6 +180,7 @@ export class Program {
       journal,
       retention,
       maxBufferedBytes: options.maxBufferedBytes,
+      catchUpMs: 0,
       now,
       failed: rethrow,
     });

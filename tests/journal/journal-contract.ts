@@ -193,9 +193,9 @@ export function journalContract(
 
     it('is available from the start to the end, and not behind', async () => {
       const { journal } = await open();
-      expect(journal.status()).toEqual({ available: true, lagMs: 0 });
+      expect(journal.status()).toMatchObject({ available: true, lagMs: 0 });
       await journal.append(notification('1'));
-      expect(journal.status()).toEqual({ available: true, lagMs: 0 });
+      expect(journal.status()).toMatchObject({ available: true, lagMs: 0 });
       await journal.close();
       expect(journal.status().available).toBe(false);
     });

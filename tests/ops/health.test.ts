@@ -80,6 +80,7 @@ describe('health', () => {
       journal,
       retention,
       maxBufferedBytes: 1e6,
+      catchUpMs: 0,
       now: Date.now,
       failed: rethrow,
     });

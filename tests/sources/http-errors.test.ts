@@ -133,6 +133,7 @@ describe('what goes wrong on our side', () => {
       journal,
       retention,
       maxBufferedBytes: 1e6,
+      catchUpMs: 0,
       now: Date.now,
       failed: rethrow,
     });

@@ -3,7 +3,17 @@ import { KEY } from './server.js';
 export interface Report {
   readonly status: string;
   readonly connections: number;
-  readonly journal: { readonly available: boolean; readonly lagMs: number; readonly entries: number };
+  readonly journal: {
+    readonly kind: string;
+    readonly available: boolean;
+    readonly lagMs: number;
+    readonly entries: number;
+    readonly nodes?: readonly {
+      readonly node: string;
+      readonly connections: number;
+      readonly lagMs: number;
+    }[];
+  };
   readonly sources: Readonly<Record<string, SourceReport | undefined>>;
 }
 

@@ -37,7 +37,7 @@ export async function startServer(
     DRAIN_SECONDS: '0',
     ...settings,
   });
-  const server = createServer(config, log, { version: '0.0.0-test', ...options });
+  const server = await createServer(config, log, { version: '0.0.0-test', ...options });
   await server.start();
   running.add(server);
   return {

@@ -1,0 +1,85 @@
+/**
+ * What the Redis journal does in Redis, each in one step. Three keys with one hash tag, so that a cluster keeps them
+ * together: the stream of entries, a hash of idempotency keys, and a hash `state`: `floor`, the newest trimmed id;
+ * `last`, the newest id; `bytes`, what the entries weigh.
+ *
+ * An entry has the fields `p`, the id of the entry before it, by which a follower knows that it missed nothing; `o` and
+ * `s`, the node that appended it and that node's number for it; `w`, its weight in bytes; `k`, its idempotency key or
+ * nothing; `n`, its other fields as JSON; `d`, its data.
+ */
+
+const NOW = `
+  local time = redis.call('TIME')
+  local now = time[1] * 1000 + math.floor(time[2] / 1000)`;
+
+/** Drops up to 1,000 of the oldest entries that are older than `oldest`, or more than `limit` bytes of them. */
+const TRIM = `
+  local function trim(oldest, limit)
+    local bytes = tonumber(redis.call('HGET', KEYS[3], 'bytes') or 0)
+    local doomed
+    for _, entry in ipairs(redis.call('XRANGE', KEYS[1], '-', '+', 'COUNT', 1000)) do
+      if tonumber(string.match(entry[1], '^%d+')) >= oldest and bytes <= limit then break end
+      doomed = entry[1]
+      local weight, key
+      for at = 1, #entry[2], 2 do
+        if entry[2][at] == 'w' then weight = tonumber(entry[2][at + 1]) end
+        if entry[2][at] == 'k' then key = entry[2][at + 1] end
+      end
+      bytes = bytes - weight
+      if key ~= '' and redis.call('HGET', KEYS[2], key) == doomed then redis.call('HDEL', KEYS[2], key) end
+    end
+    if not doomed then return end
+    local time, sequence = string.match(doomed, '^(%d+)-(%d+)$')
+    redis.call('XTRIM', KEYS[1], 'MINID', time .. '-' .. string.format('%.0f', sequence + 1))
+    redis.call('HSET', KEYS[3], 'floor', doomed, 'bytes', bytes)
+  end`;
+
+/**
+ * Appends. ARGV: the node, the limit in bytes, then for each entry its number, weight, key, fields and data. Returns
+ * for each its id and 1 where that is the id of an earlier one with the same key.
+ */
+export const APPEND = `${TRIM}
+  local previous = redis.call('HGET', KEYS[3], 'last') or '0-0'
+  local weight = 0
+  local results = {}
+  for at = 3, #ARGV, 5 do
+    local key = ARGV[at + 2]
+    local id = key ~= '' and redis.call('HGET', KEYS[2], key)
+    results[#results + 1] = id or ''
+    results[#results + 1] = id and 1 or 0
+    if not id then
+      id = redis.call('XADD', KEYS[1], '*', 'p', previous, 'o', ARGV[1], 's', ARGV[at], 'w', ARGV[at + 1],
+        'k', key, 'n', ARGV[at + 3], 'd', ARGV[at + 4])
+      if key ~= '' then redis.call('HSET', KEYS[2], key, id) end
+      results[#results - 1] = id
+      previous = id
+      weight = weight + ARGV[at + 1]
+    end
+  end
+  redis.call('HSET', KEYS[3], 'last', previous)
+  if redis.call('HINCRBY', KEYS[3], 'bytes', weight) > tonumber(ARGV[2]) then trim(0, tonumber(ARGV[2])) end
+  return results`;
+
+/**
+ * A node's sign of life, and the journal's trimming by age. KEYS[4]: a hash of what the nodes say. ARGV: the node,
+ * what it says, the milliseconds after which a silent one is gone, those that entries are kept, and the limit in
+ * bytes. Returns Redis's clock, the newest id, the newest trimmed id, and each node that is there with its word.
+ */
+export const BEAT = `${TRIM}${NOW}
+  -- A journal begins when it is made: ids of one that was here before are told apart.
+  redis.call('HSETNX', KEYS[3], 'floor', string.format('%.0f-0', now - 1))
+  trim(now - ARGV[4], tonumber(ARGV[5]))
+  redis.call('HSET', KEYS[4], ARGV[1], string.format('%.0f ', now) .. ARGV[2])
+  local floor = redis.call('HGET', KEYS[3], 'floor')
+  local answer = { string.format('%.0f', now), redis.call('HGET', KEYS[3], 'last') or floor, floor }
+  local nodes = redis.call('HGETALL', KEYS[4])
+  for at = 1, #nodes, 2 do
+    local beaten, word = string.match(nodes[at + 1], '^(%d+) (.*)$')
+    if now - beaten > tonumber(ARGV[3]) then
+      redis.call('HDEL', KEYS[4], nodes[at])
+    else
+      answer[#answer + 1] = nodes[at]
+      answer[#answer + 1] = word
+    end
+  end
+  return answer`;

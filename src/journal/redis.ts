@@ -1,0 +1,446 @@
+import { createHash, randomUUID } from 'node:crypto';
+import { setTimeout as after } from 'node:timers/promises';
+import type { Logger } from 'pino';
+import type { Address } from '../model/address.js';
+import { compareMoments, type Id, type Moment, parseId } from '../model/id.js';
+import type { Entry, Notification } from '../model/notification.js';
+import { type Problem, unavailable } from '../model/problem.js';
+import { type Retention, weigh } from '../model/retention.js';
+import { StartError } from '../model/start-error.js';
+import { openRedis, type RedisClient, untilReady } from '../redis/client.js';
+import { Counts } from './counts.js';
+import type { Appended, Follower, Journal, JournalStatus, NodeStatus } from './journal.js';
+import { APPEND, BEAT } from './redis-scripts.js';
+
+const BEAT_MS = 1000;
+// After so long without a beat a node is not waited for any more.
+const GONE_MS = 3500;
+const COUNT_MS = 250;
+// An append that is not answered by then is refused.
+const COMMAND_TIMEOUT_MS = 2000;
+const BLOCK_MS = 1000;
+const PAUSE_MS = 100;
+const PAGE = 1000;
+// Entries, and bytes, appended in one call: Redis does nothing else meanwhile.
+const MAX_GROUP = 256;
+const MAX_GROUP_BYTES = 512 * 1024;
+const RETRY_AFTER_SECONDS = 2;
+const APPEND_SHA = createHash('sha1').update(APPEND).digest('hex');
+
+/** The fields of an entry beside its key and its data, in this order. */
+type Stored = [addresses: readonly Address[], event: string, except: readonly string[], ttl: number | null];
+type Fields = readonly string[];
+type Reply = readonly (readonly [id: string, fields: Fields])[];
+
+export interface RedisJournalOptions {
+  readonly url: string;
+  /** What its keys begin with: who has the same one shares the journal. */
+  readonly prefix: string;
+  readonly retention: Retention;
+  /** How many connections this node has. */
+  readonly connections: () => number;
+  /** Aborted when the server is to stop, also while it still waits for Redis. */
+  readonly stopping: AbortSignal;
+  readonly log: Logger;
+}
+
+/** What goes to Redis in one call. */
+interface Group {
+  readonly notifications: Notification[];
+  readonly numbers: number[];
+  bytes: number;
+  readonly results: Promise<{ readonly id: Id; readonly duplicate: boolean }[]>;
+}
+
+/**
+ * A Redis stream that many nodes follow: what one appends all deliver, in one order. Ids are those that Redis gives.
+ * As durable as Redis is set to be. A node whose connection breaks reads on where it stood.
+ */
+export class RedisJournal implements Journal {
+  readonly kind = 'redis';
+  readonly #options: RedisJournalOptions;
+  readonly #node = randomUUID();
+  readonly #keys: readonly [entries: string, keys: string, state: string, nodes: string];
+  readonly #channel: (node: string) => string;
+  /** For what is answered at once; the reader blocks, and the listener hears how many connections others reached. */
+  readonly #commands: RedisClient;
+  readonly #reader: RedisClient;
+  readonly #listener: RedisClient;
+  readonly #counts = new Counts(COUNT_MS);
+  readonly #closing = new AbortController();
+  /** Either this is closed, or the server is told to stop. */
+  readonly #stopping: AbortSignal;
+  #follower: Follower | undefined;
+  #group: Group | undefined;
+  /** What this node appended and has not delivered yet, by its number. */
+  readonly #own = new Map<number, Notification>();
+  #numbers = 0;
+  #appending: Promise<unknown> = Promise.resolve();
+  /** The newest entry delivered. */
+  #last: { id: Id; moment: Moment } = { id: '0-0', moment: { time: 0, sequence: 0 } };
+  #available = false;
+  #lagMs = 0;
+  #nodes: readonly NodeStatus[] = [];
+  #trouble: string | undefined;
+  #beating: Promise<void> | undefined;
+  #following: Promise<void> | undefined;
+  #closed: Promise<void> | undefined;
+
+  constructor(options: RedisJournalOptions) {
+    const { url, prefix } = options;
+    this.#options = options;
+    const name = (part: string) => `{${prefix}}:journal:${part}`;
+    this.#keys = [name('entries'), name('keys'), name('state'), name('nodes')];
+    this.#channel = node => name(`counts:${node}`);
+    this.#stopping = AbortSignal.any([this.#closing.signal, options.stopping]);
+    const ready = () => undefined;
+    const failed = (error: unknown) => this.#failed(error);
+    const refuse = (error: unknown) => this.#refuse(error);
+    this.#commands = openRedis(url, `${prefix}:journal`, { ready, lost: refuse }, COMMAND_TIMEOUT_MS);
+    this.#reader = openRedis(url, `${prefix}:journal:reader`, { ready, lost: failed });
+    this.#listener = openRedis(url, `${prefix}:journal:listener`, {
+      ready: () => this.#listen(),
+      lost: failed,
+    });
+    this.#listener.on('message', (_channel: string, report: string) => this.#hear(report));
+  }
+
+  async append(notification: Notification): Promise<Appended> {
+    if (!this.#available) throw refusal();
+    const number = this.#numbers++;
+    this.#group ??= this.#newGroup();
+    const { results } = this.#group;
+    const place = this.#group.numbers.push(number) - 1;
+    this.#group.notifications.push(notification);
+    this.#group.bytes += weigh(notification);
+    this.#own.set(number, notification);
+    this.#counts.begin(
+      number,
+      this.#nodes.map(({ node }) => node),
+    );
+    if (place + 1 >= MAX_GROUP || this.#group.bytes >= MAX_GROUP_BYTES) this.#group = undefined;
+    try {
+      const result = (await results)[place];
+      if (result === undefined) throw new Error('Redis answered for fewer entries than it was given');
+      if (result.duplicate) return { ...result, connections: 0, partial: false };
+      return { ...result, ...(await this.#counts.total(number)) };
+    } finally {
+      this.#counts.forget(number);
+      this.#own.delete(number);
+    }
+  }
+
+  async follow(follower: Follower): Promise<Id> {
+    const started = performance.now();
+    this.#follower = follower;
+    const floor = await this.#firstBeat();
+    this.#last = { id: floor, moment: momentOf(floor) };
+    const loaded = await this.#load();
+    this.#following = this.#follow();
+    // Until the others have heard of us they would not wait for what we tell.
+    if (this.#nodes.length > 1) await this.#pause(BEAT_MS + PAUSE_MS);
+    this.#beating = this.#beatOn();
+    this.#available = true;
+    const milliseconds = Math.round(performance.now() - started);
+    this.#options.log.info(
+      { node: this.#node, nodes: this.#nodes.length, entries: loaded, milliseconds },
+      'journal loaded',
+    );
+    return floor;
+  }
+
+  status(): JournalStatus {
+    return { available: this.#available, lagMs: this.#lagMs, nodes: this.#nodes };
+  }
+
+  close(): Promise<void> {
+    this.#closed ??= this.#close();
+    return this.#closed;
+  }
+
+  async #close(): Promise<void> {
+    this.#available = false;
+    await this.#appending;
+    await this.#counts.idle();
+    this.#closing.abort();
+    // It only reads: what it waits for nobody needs.
+    this.#reader.disconnect();
+    await Promise.all([this.#beating, this.#following]);
+    // The others see it with their next beat; without it they wait until we are gone for long.
+    await this.#commands.hdel(this.#keys[3], this.#node).catch(error => this.#failed(error));
+    this.#commands.disconnect();
+    this.#listener.disconnect();
+  }
+
+  /** Takes nothing more until a beat goes through again. */
+  #refuse(error: unknown): void {
+    this.#available = false;
+    this.#failed(error);
+  }
+
+  #failed(error: unknown): void {
+    if (this.#stopping.aborted) return;
+    const reason = error instanceof Error ? error.message || error.name : String(error);
+    if (reason === this.#trouble) return;
+    this.#trouble = reason;
+    this.#options.log.error({ reason }, 'the journal has no connection to Redis');
+  }
+
+  // ---- Appending
+
+  /** Takes in what is appended in this turn. */
+  #newGroup(): Group {
+    const notifications: Notification[] = [];
+    const numbers: number[] = [];
+    const results = turnEnd().then(() => {
+      if (this.#group === group) this.#group = undefined;
+      return this.#send(notifications, numbers);
+    });
+    const group: Group = { notifications, numbers, bytes: 0, results };
+    this.#appending = Promise.allSettled([this.#appending, results]);
+    return group;
+  }
+
+  async #send(notifications: readonly Notification[], numbers: readonly number[]) {
+    const words = notifications.flatMap((notification, place) => [
+      numbers[place] ?? 0,
+      weigh(notification),
+      notification.key ?? '',
+      storedOf(notification),
+      notification.data,
+    ]);
+    try {
+      const [entries, keys, state] = this.#keys;
+      const { bytes } = this.#options.retention;
+      const reply = await this.#commands.evalsha(
+        APPEND_SHA,
+        3,
+        entries,
+        keys,
+        state,
+        this.#node,
+        bytes,
+        ...words,
+      );
+      if (!Array.isArray(reply)) throw new Error('Redis did not answer with a list');
+      return numbers.map((_, place) => ({
+        id: idOf(String(reply[2 * place])),
+        duplicate: reply[2 * place + 1] === 1,
+      }));
+    } catch (error) {
+      this.#refuse(error);
+      throw refusal(error);
+    }
+  }
+
+  /** Appends nothing, so that Redis knows the script: were it to learn it in the midst of appends, they would change places. */
+  async #teach(): Promise<void> {
+    const [entries, keys, state] = this.#keys;
+    await this.#commands.eval(APPEND, 3, entries, keys, state, this.#node, this.#options.retention.bytes);
+  }
+
+  // ---- Following
+
+  /** Delivers what there is. Returns how many that were. */
+  async #load(): Promise<number> {
+    for (let loaded = 0; ; ) {
+      const page = (await this.#commands.xrange(
+        this.#keys[0],
+        `(${this.#last.id}`,
+        '+',
+        'COUNT',
+        PAGE,
+      )) as Reply;
+      for (const [id, fields] of page) this.#take(id, fields);
+      loaded += page.length;
+      if (page.length < PAGE) return loaded;
+      await turnEnd();
+    }
+  }
+
+  async #follow(): Promise<void> {
+    const { signal } = this.#closing;
+    for (;;) {
+      await untilReady(this.#reader, signal);
+      if (signal.aborted) return;
+      try {
+        await this.#readNext();
+      } catch (error) {
+        this.#failed(error);
+        await this.#pause(PAUSE_MS);
+      }
+    }
+  }
+
+  async #readNext(): Promise<void> {
+    const [entries] = this.#keys;
+    const replies = await this.#reader.xread(
+      'COUNT',
+      PAGE,
+      'BLOCK',
+      BLOCK_MS,
+      'STREAMS',
+      entries,
+      this.#last.id,
+    );
+    const reached = new Map<string, (string | number)[]>();
+    for (const [id, fields] of (replies?.[0]?.[1] ?? []) as Reply) {
+      const { node, number, connections } = this.#take(id, fields);
+      if (node === this.#node) this.#counts.add(number, node, connections);
+      else report(reached, node).push(number, connections);
+    }
+    for (const [node, counts] of reached) {
+      const words = `${this.#node} ${counts.join(' ')}`;
+      // A count that is lost makes an answer partial, which says so.
+      this.#commands.publish(this.#channel(node), words).catch(error => this.#failed(error));
+    }
+  }
+
+  /** Delivers the next entry. */
+  #take(idText: string, fields: Fields): { node: string; number: number; connections: number } {
+    const [, previous = '', , node = '', , word = '', , , , key = '', , stored = '', , data = ''] = fields;
+    const number = Number(word);
+    const id = idOf(idText);
+    const moment = momentOf(id);
+    const before = parseId(previous);
+    if (before !== undefined && compareMoments(before, this.#last.moment) > 0) this.#skip(previous as Id);
+    this.#last = { id, moment };
+    const own = node === this.#node ? this.#own.get(number) : undefined;
+    const entry = { ...moment, id, notification: own ?? notificationOf(stored, key, data) };
+    return { node, number, connections: this.#deliver(entry) };
+  }
+
+  /** It is in the journal whatever happens now, and those behind it must not wait. */
+  #deliver(entry: Entry): number {
+    try {
+      return this.#follower?.deliver(entry) ?? 0;
+    } catch (error) {
+      this.#options.log.error({ err: error, id: entry.id }, 'a notification could not be delivered');
+      return 0;
+    }
+  }
+
+  #skip(until: Id): void {
+    if (this.#following !== undefined)
+      this.#options.log.error(
+        { after: this.#last.id, until },
+        'this node was away for longer than the retention; its clients have to load their state anew',
+      );
+    this.#follower?.skipped(until);
+  }
+
+  // ---- The other nodes
+
+  #listen(): void {
+    this.#listener.subscribe(this.#channel(this.#node)).catch(error => this.#failed(error));
+  }
+
+  /** What a node tells of entries that are ours: its name, then for each the number and how many it reached. */
+  #hear(report: string): void {
+    const [node = '', ...counts] = report.split(' ');
+    for (let at = 0; at + 1 < counts.length; at += 2)
+      this.#counts.add(Number(counts[at]), node, Number(counts[at + 1]));
+  }
+
+  /** Waits for Redis, however long that takes. Returns the point that the past reaches back to. */
+  async #firstBeat(): Promise<Id> {
+    const { stopping } = this.#options;
+    for (;;) {
+      await untilReady(this.#commands, stopping);
+      if (stopping.aborted) throw new StartError('Postroom was told to stop while it waited for Redis.');
+      try {
+        return await this.#beat();
+      } catch (error) {
+        this.#failed(error);
+        await this.#pause(PAUSE_MS);
+      }
+    }
+  }
+
+  async #beatOn(): Promise<void> {
+    const { signal } = this.#closing;
+    while (!signal.aborted) {
+      try {
+        await this.#beat();
+        if (this.#closed !== undefined) return;
+        if (this.#trouble !== undefined)
+          this.#options.log.info('the journal has its connection to Redis again');
+        this.#trouble = undefined;
+        this.#available = true;
+      } catch (error) {
+        this.#refuse(error);
+      }
+      await this.#pause(BEAT_MS);
+    }
+  }
+
+  async #beat(): Promise<Id> {
+    const { retention, connections } = this.#options;
+    const word = JSON.stringify({ connections: connections(), lagMs: this.#lagMs });
+    const words = [this.#node, word, GONE_MS, retention.seconds * 1000, retention.bytes];
+    if (!this.#available) await this.#teach();
+    const reply = await this.#commands.eval(BEAT, this.#keys.length, ...this.#keys, ...words);
+    if (!Array.isArray(reply)) throw new Error('Redis did not answer with a list');
+    const [now, newest, floor, ...nodes] = reply.map(String);
+    const behind = compareMoments(momentOf(String(newest)), this.#last.moment) > 0;
+    this.#lagMs = behind && this.#following !== undefined ? Number(now) - this.#last.moment.time : 0;
+    this.#nodes = nodesOf(nodes);
+    this.#counts.keepOnly(new Set(this.#nodes.map(({ node }) => node)));
+    return idOf(String(floor));
+  }
+
+  async #pause(milliseconds: number): Promise<void> {
+    // It rejects only when the server stops, which every loop looks at.
+    await after(milliseconds, undefined, { signal: this.#stopping }).catch(() => undefined);
+  }
+}
+
+function refusal(cause?: unknown): Problem {
+  return unavailable(
+    'The journal cannot take it now: Redis is not reached. Try again with the same key.',
+    RETRY_AFTER_SECONDS,
+    cause,
+  );
+}
+
+function report(reports: Map<string, (string | number)[]>, node: string): (string | number)[] {
+  const known = reports.get(node);
+  if (known !== undefined) return known;
+  const counts: (string | number)[] = [];
+  reports.set(node, counts);
+  return counts;
+}
+
+function nodesOf(words: readonly string[]): NodeStatus[] {
+  const nodes: NodeStatus[] = [];
+  for (let at = 0; at + 1 < words.length; at += 2) {
+    const { connections, lagMs } = JSON.parse(words[at + 1] ?? '{}') as Omit<NodeStatus, 'node'>;
+    nodes.push({ node: words[at] ?? '', connections, lagMs });
+  }
+  return nodes;
+}
+
+function storedOf({ addresses, event, except, ttl }: Notification): string {
+  const stored: Stored = [addresses, event, except, ttl ?? null];
+  return JSON.stringify(stored);
+}
+
+function notificationOf(stored: string, key: string, data: string): Notification {
+  const [addresses, event, except, ttl] = JSON.parse(stored) as Stored;
+  return { addresses, event, data, except, key: key || undefined, ttl: ttl ?? undefined };
+}
+
+function idOf(text: string): Id {
+  momentOf(text);
+  return text as Id;
+}
+
+function momentOf(text: string): Moment {
+  const moment = parseId(text);
+  if (moment === undefined) throw new Error(`Redis gave the id ${text}, which is none`);
+  return moment;
+}
+
+function turnEnd(): Promise<void> {
+  return new Promise(resolve => setImmediate(resolve));
+}
