@@ -1,45 +1,11 @@
-import { type AddressInfo, connect, createServer, type Server } from 'node:net';
-import { afterEach, describe, expect, it } from '@jest/globals';
+import { describe, expect, it } from '@jest/globals';
 import { startProcess } from '../support/process.js';
+import { startProxy } from '../support/proxy.js';
 import { areInOrder, InsistentPublisher, ResumingListener } from '../support/resuming.js';
 
 const KEY = 'a-key-for-the-restart-test-of-32-characters';
 const RESTARTS = 4;
 const environment = { NOTIFY_KEYS: KEY, JWT_SECRET: KEY, JOURNAL: 'disk', DRAIN_SECONDS: '1' };
-
-const proxies = new Set<Server>();
-afterEach(() => {
-  for (const proxy of proxies) proxy.close();
-  proxies.clear();
-});
-
-/** A TCP proxy, as a load balancer stands in front of servers that come and go; without a target it closes. */
-async function startProxy() {
-  let target: number | undefined;
-  const proxy = createServer(client => {
-    if (target === undefined) {
-      client.destroy();
-      return;
-    }
-    const server = connect(target, '127.0.0.1');
-    for (const [one, other] of [
-      [client, server],
-      [server, client],
-    ] as const) {
-      one.pipe(other);
-      one.on('error', () => other.destroy());
-      one.on('close', () => other.destroy());
-    }
-  });
-  proxies.add(proxy);
-  await new Promise<void>(resolve => proxy.listen(0, '127.0.0.1', resolve));
-  return {
-    port: (proxy.address() as AddressInfo).port,
-    to(port: number | undefined) {
-      target = port;
-    },
-  };
-}
 
 describe('a rolling restart behind a TCP proxy', () => {
   it('loses no publish, and no client misses anything', async () => {

@@ -1,11 +1,14 @@
-import { beforeAll } from '@jest/globals';
+import { afterEach, beforeAll, expect, it } from '@jest/globals';
+import { Redis } from 'ioredis';
 import { pino } from 'pino';
 import { RedisJournal } from '../../src/journal/redis.js';
+import type { Entry } from '../../src/model/notification.js';
 import type { Retention } from '../../src/model/retention.js';
 import { BROKER_TIMEOUT } from '../support/broker.js';
+import { startProxy } from '../support/proxy.js';
 import { type RedisServer, startRedis } from '../support/redis-server.js';
 import { describeWith } from '../support/requires.js';
-import { journalContract } from './journal-contract.js';
+import { journalContract, notification } from './journal-contract.js';
 
 const AMPLE: Retention = { seconds: 600, bytes: 64 * 1024 * 1024 };
 const stopping = new AbortController();
@@ -14,20 +17,148 @@ const log = pino({ level: process.env.DEBUG_LOG ?? 'silent' });
 describeWith(['redis'], 'JOURNAL=redis', () => {
   let redis: RedisServer;
   let prefixes = 0;
+  const journals: RedisJournal[] = [];
   beforeAll(async () => {
     redis = await startRedis();
   }, BROKER_TIMEOUT);
 
-  function make(prefix = `test-${Math.random()}-${prefixes++}`, retention = AMPLE, connections = () => 0) {
-    return new RedisJournal({
-      url: redis.url,
-      prefix,
-      retention,
-      connections,
-      stopping: stopping.signal,
-      log,
-    });
+  function newPrefix(): string {
+    return `test-${prefixes++}-${Math.random()}`;
   }
 
-  journalContract('redis', ({ retention }) => make(undefined, retention));
+  function make(prefix: string, retention: Retention, url = redis.url) {
+    return new RedisJournal({ url, prefix, retention, connections: () => 0, stopping: stopping.signal, log });
+  }
+
+  afterEach(async () => {
+    for (const journal of journals.splice(0)) await journal.close();
+  });
+
+  journalContract('redis', ({ retention }) => make(newPrefix(), retention));
+
+  async function open(prefix: string, retention = AMPLE, connections = 0, url = redis.url) {
+    const journal = make(prefix, retention, url);
+    journals.push(journal);
+    const delivered: Entry[] = [];
+    const skipped: string[] = [];
+    const floor = await journal.follow({
+      deliver(entry) {
+        delivered.push(entry);
+        return connections;
+      },
+      skipped: until => void skipped.push(until),
+    });
+    return { journal, delivered, skipped, floor };
+  }
+  const datas = (entries: readonly Entry[]) => entries.map(({ notification: { data } }) => data);
+
+  it('adds up what all nodes reached', async () => {
+    const prefix = newPrefix();
+    const one = await open(prefix, AMPLE, 3);
+    const two = await open(prefix, AMPLE, 4);
+    expect(await one.journal.append(notification('1'))).toMatchObject({ connections: 7, partial: false });
+    expect(await two.journal.append(notification('2'))).toMatchObject({ connections: 7, partial: false });
+    await two.journal.close();
+    const alone = await one.journal.append(notification('3'));
+    expect(alone.connections).toBe(3);
+    expect(datas(one.delivered)).toEqual(['1', '2', '3']);
+    expect(datas(two.delivered)).toEqual(['1', '2']);
+  });
+
+  it('is trimmed by bytes: the oldest go, their keys with them, and the point before which all is gone stays', async () => {
+    const prefix = newPrefix();
+    const small = { seconds: 600, bytes: 20_000 };
+    const first = await open(prefix, small);
+    const ids: string[] = [];
+    for (let i = 0; i < 300; i++)
+      ids.push((await first.journal.append(notification(String(i), { key: `k${i}` }))).id);
+    const second = await open(prefix, small);
+    const kept = second.delivered.length;
+    expect(kept).toBeGreaterThan(20);
+    expect(kept).toBeLessThan(80);
+    expect(second.delivered.map(({ id }) => id)).toEqual(ids.slice(-kept));
+    expect(second.floor).toBe(ids.at(-kept - 1));
+    const oldestKey = `k${300 - kept}`;
+    expect(await second.journal.append(notification('x', { key: oldestKey }))).toMatchObject({
+      duplicate: true,
+    });
+    expect(await second.journal.append(notification('x', { key: 'k0' }))).toMatchObject({ duplicate: false });
+  });
+
+  it('is trimmed by age, also when nothing is appended', async () => {
+    const prefix = newPrefix();
+    const { journal } = await open(prefix, { seconds: 1, bytes: 1e6 });
+    const { id } = await journal.append(notification('old'));
+    const client = new Redis(redis.url);
+    while ((await client.xlen(`{${prefix}}:journal:entries`)) > 0);
+    expect(await client.hgetall(`{${prefix}}:journal:state`)).toEqual({ floor: id, last: id, bytes: '0' });
+    client.disconnect();
+    const next = await open(prefix);
+    expect(next.delivered).toEqual([]);
+    expect(next.floor).toBe(id);
+  });
+
+  it('tells a node that was away for longer than the past reaches back that it missed something', async () => {
+    const prefix = newPrefix();
+    const small = { seconds: 600, bytes: 4000 };
+    const network = await startProxy();
+    network.to(portOf(redis.url));
+    const away = await open(prefix, small, 1, `redis://127.0.0.1:${network.port}`);
+    await away.journal.append(notification('before'));
+    const other = await open(prefix, small);
+    network.cut();
+    const ids: string[] = [];
+    for (let i = 0; i < 40; i++) ids.push((await other.journal.append(notification(String(i)))).id);
+    network.to(portOf(redis.url));
+    await until(() => away.delivered.at(-1)?.id === ids.at(-1));
+    const kept = away.delivered.length - 1;
+    expect(away.skipped).toEqual([ids.at(-kept - 1)]);
+    expect(away.delivered.slice(1).map(({ id }) => id)).toEqual(ids.slice(-kept));
+    expect(other.skipped).toEqual([]);
+  });
+
+  it('reads on where it stood when its connection breaks, without gap or double', async () => {
+    const prefix = newPrefix();
+    const network = await startProxy();
+    network.to(portOf(redis.url));
+    const away = await open(prefix, AMPLE, 1, `redis://127.0.0.1:${network.port}`);
+    const other = await open(prefix);
+    const sent: string[] = [];
+    const send = async (data: string) => {
+      sent.push(data);
+      await other.journal.append(notification(data));
+    };
+    for (let cut = 0; cut < 5; cut++) {
+      await send(`${cut} before`);
+      network.cut();
+      await send(`${cut} between`);
+      network.to(portOf(redis.url));
+      await send(`${cut} after`);
+    }
+    await until(() => away.delivered.length >= sent.length);
+    expect(datas(away.delivered)).toEqual(sent);
+    expect(away.skipped).toEqual([]);
+  });
+
+  it('says within its bound that a node did not tell its part', async () => {
+    const prefix = newPrefix();
+    const network = await startProxy();
+    network.to(portOf(redis.url));
+    const one = await open(prefix, AMPLE, 3);
+    await open(prefix, AMPLE, 1, `redis://127.0.0.1:${network.port}`);
+    await until(() => one.journal.status().nodes?.length === 2);
+    network.cut();
+    expect(await one.journal.append(notification('1'))).toMatchObject({ connections: 3, partial: true });
+    await until(() => one.journal.status().nodes?.length === 1);
+    expect(await one.journal.append(notification('2'))).toMatchObject({ connections: 3, partial: false });
+  });
 });
+
+function portOf(url: string): number {
+  return Number(new URL(url).port);
+}
+
+/** Waits, a turn at a time, for what another process makes true. */
+async function until(holds: () => boolean): Promise<void> {
+  while (!holds()) await new Promise(resolve => setImmediate(resolve));
+}

@@ -10,6 +10,7 @@ export type Program =
   | 'php-redis'
   | 'php-amqplib'
   | 'php-predis'
+  | 'php-rdkafka'
   | 'chromium'
   | 'curl'
   | 'prlimit'
@@ -54,6 +55,10 @@ const requirements: Record<Program, Requirement> = {
   ),
   'php-predis': installed('php-predis', 'php-cli php-predis', () =>
     runsPhp('(include "/usr/share/php/Predis/autoload.php") && class_exists("Predis\\Client")'),
+  ),
+  // The extension is in no package: without it tests/support/rdkafka-ffi.php stands in.
+  'php-rdkafka': installed('php with FFI and librdkafka', 'php-cli librdkafka1', () =>
+    runsPhp('extension_loaded("rdkafka") || FFI::cdef("int rd_kafka_version(void);", "librdkafka.so.1")'),
   ),
   chromium: installed('chromium', 'chromium', () => chromiumPath() !== undefined),
   prlimit: installed('prlimit', 'util-linux', () => inPath('prlimit') !== undefined),
