@@ -12,37 +12,46 @@ const NOW = `
   local time = redis.call('TIME')
   local now = time[1] * 1000 + math.floor(time[2] / 1000)`;
 
-/** Drops up to 1,000 of the oldest entries that are older than `oldest`, or more than `limit` bytes of them. */
+/** Drops the oldest entries, `most` or a few more, that are older than `oldest` or do not fit into `limit` bytes. */
 const TRIM = `
-  local function trim(oldest, limit)
+  local function trim(oldest, limit, most)
     local bytes = tonumber(redis.call('HGET', KEYS[3], 'bytes') or 0)
-    local doomed
-    for _, entry in ipairs(redis.call('XRANGE', KEYS[1], '-', '+', 'COUNT', 1000)) do
-      if tonumber(string.match(entry[1], '^%d+')) >= oldest and bytes <= limit then break end
-      doomed = entry[1]
-      local weight, key
-      for at = 1, #entry[2], 2 do
-        if entry[2][at] == 'w' then weight = tonumber(entry[2][at + 1]) end
-        if entry[2][at] == 'k' then key = entry[2][at + 1] end
+    local done = false
+    while most > 0 and not done do
+      local page = redis.call('XRANGE', KEYS[1], '-', '+', 'COUNT', 16)
+      local doomed
+      done = #page == 0
+      for _, entry in ipairs(page) do
+        done = tonumber(string.match(entry[1], '^%d+')) >= oldest and bytes <= limit
+        if done then break end
+        doomed = entry[1]
+        local weight, key
+        for at = 1, #entry[2], 2 do
+          if entry[2][at] == 'w' then weight = tonumber(entry[2][at + 1]) end
+          if entry[2][at] == 'k' then key = entry[2][at + 1] end
+        end
+        bytes = bytes - weight
+        most = most - 1
+        if key ~= '' and redis.call('HGET', KEYS[2], key) == doomed then redis.call('HDEL', KEYS[2], key) end
       end
-      bytes = bytes - weight
-      if key ~= '' and redis.call('HGET', KEYS[2], key) == doomed then redis.call('HDEL', KEYS[2], key) end
+      if doomed then
+        local time, sequence = string.match(doomed, '^(%d+)-(%d+)$')
+        redis.call('XTRIM', KEYS[1], 'MINID', time .. '-' .. string.format('%.0f', sequence + 1))
+        redis.call('HSET', KEYS[3], 'floor', doomed, 'bytes', bytes)
+      end
     end
-    if not doomed then return end
-    local time, sequence = string.match(doomed, '^(%d+)-(%d+)$')
-    redis.call('XTRIM', KEYS[1], 'MINID', time .. '-' .. string.format('%.0f', sequence + 1))
-    redis.call('HSET', KEYS[3], 'floor', doomed, 'bytes', bytes)
   end`;
 
 /**
- * Appends. ARGV: the node, the limit in bytes, then for each entry its number, weight, key, fields and data. Returns
- * for each its id and 1 where that is the id of an earlier one with the same key.
+ * Appends, and trims as much as is appended. ARGV: the node, the milliseconds that entries are kept, the limit in bytes,
+ * then for each entry its number, weight, key, fields and data. Returns for each its id and 1 where that is the id of
+ * an earlier one with the same key.
  */
-export const APPEND = `${TRIM}
+export const APPEND = `${TRIM}${NOW}
   local previous = redis.call('HGET', KEYS[3], 'last') or '0-0'
   local weight = 0
   local results = {}
-  for at = 3, #ARGV, 5 do
+  for at = 4, #ARGV, 5 do
     local key = ARGV[at + 2]
     local id = key ~= '' and redis.call('HGET', KEYS[2], key)
     results[#results + 1] = id or ''
@@ -56,8 +65,10 @@ export const APPEND = `${TRIM}
       weight = weight + ARGV[at + 1]
     end
   end
+  if weight == 0 then return results end
   redis.call('HSET', KEYS[3], 'last', previous)
-  if redis.call('HINCRBY', KEYS[3], 'bytes', weight) > tonumber(ARGV[2]) then trim(0, tonumber(ARGV[2])) end
+  redis.call('HINCRBY', KEYS[3], 'bytes', weight)
+  trim(now - ARGV[2], tonumber(ARGV[3]), #results)
   return results`;
 
 /**
@@ -68,7 +79,7 @@ export const APPEND = `${TRIM}
 export const BEAT = `${TRIM}${NOW}
   -- A journal begins when it is made: ids of one that was here before are told apart.
   redis.call('HSETNX', KEYS[3], 'floor', string.format('%.0f-0', now - 1))
-  trim(now - ARGV[4], tonumber(ARGV[5]))
+  trim(now - ARGV[4], tonumber(ARGV[5]), 1000)
   redis.call('HSET', KEYS[4], ARGV[1], string.format('%.0f ', now) .. ARGV[2])
   local floor = redis.call('HGET', KEYS[3], 'floor')
   local answer = { string.format('%.0f', now), redis.call('HGET', KEYS[3], 'last') or floor, floor }

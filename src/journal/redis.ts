@@ -20,7 +20,7 @@ const COUNT_MS = 250;
 const COMMAND_TIMEOUT_MS = 2000;
 const BLOCK_MS = 1000;
 const PAUSE_MS = 100;
-const PAGE = 1000;
+const PAGE = 500;
 // Entries, and bytes, appended in one call: Redis does nothing else meanwhile.
 const MAX_GROUP = 256;
 const MAX_GROUP_BYTES = 512 * 1024;
@@ -61,6 +61,8 @@ export class RedisJournal implements Journal {
   readonly #options: RedisJournalOptions;
   readonly #node = randomUUID();
   readonly #keys: readonly [entries: string, keys: string, state: string, nodes: string];
+  /** The milliseconds, and the bytes, that entries are kept. */
+  readonly #limits: readonly [milliseconds: number, bytes: number];
   readonly #channel: (node: string) => string;
   /** For what is answered at once; the reader blocks, and the listener hears how many connections others reached. */
   readonly #commands: RedisClient;
@@ -68,8 +70,6 @@ export class RedisJournal implements Journal {
   readonly #listener: RedisClient;
   readonly #counts = new Counts(COUNT_MS);
   readonly #closing = new AbortController();
-  /** Either this is closed, or the server is told to stop. */
-  readonly #stopping: AbortSignal;
   #follower: Follower | undefined;
   #group: Group | undefined;
   /** What this node appended and has not delivered yet, by its number. */
@@ -91,8 +91,8 @@ export class RedisJournal implements Journal {
     this.#options = options;
     const name = (part: string) => `{${prefix}}:journal:${part}`;
     this.#keys = [name('entries'), name('keys'), name('state'), name('nodes')];
+    this.#limits = [options.retention.seconds * 1000, options.retention.bytes];
     this.#channel = node => name(`counts:${node}`);
-    this.#stopping = AbortSignal.any([this.#closing.signal, options.stopping]);
     const ready = () => undefined;
     const failed = (error: unknown) => this.#failed(error);
     const refuse = (error: unknown) => this.#refuse(error);
@@ -133,12 +133,12 @@ export class RedisJournal implements Journal {
   async follow(follower: Follower): Promise<Id> {
     const started = performance.now();
     this.#follower = follower;
-    const floor = await this.#firstBeat();
+    const floor = await this.#insist(() => this.#beat());
     this.#last = { id: floor, moment: momentOf(floor) };
-    const loaded = await this.#load();
+    const loaded = await this.#insist(() => this.#load());
     this.#following = this.#follow();
     // Until the others have heard of us they would not wait for what we tell.
-    if (this.#nodes.length > 1) await this.#pause(BEAT_MS + PAUSE_MS);
+    if (this.#nodes.length > 1) await pause(BEAT_MS + PAUSE_MS, this.#options.stopping);
     this.#beating = this.#beatOn();
     this.#available = true;
     const milliseconds = Math.round(performance.now() - started);
@@ -179,11 +179,26 @@ export class RedisJournal implements Journal {
   }
 
   #failed(error: unknown): void {
-    if (this.#stopping.aborted) return;
+    if (this.#closing.signal.aborted) return;
     const reason = error instanceof Error ? error.message || error.name : String(error);
     if (reason === this.#trouble) return;
     this.#trouble = reason;
     this.#options.log.error({ reason }, 'the journal has no connection to Redis');
+  }
+
+  /** Does something at the start, as soon as Redis is there, however long that takes. */
+  async #insist<T>(task: () => Promise<T>): Promise<T> {
+    const { stopping } = this.#options;
+    for (;;) {
+      await untilReady(this.#commands, stopping);
+      if (stopping.aborted) throw new StartError('Postroom was told to stop while it waited for Redis.');
+      try {
+        return await task();
+      } catch (error) {
+        this.#failed(error);
+        await pause(PAUSE_MS, stopping);
+      }
+    }
   }
 
   // ---- Appending
@@ -211,17 +226,8 @@ export class RedisJournal implements Journal {
     ]);
     try {
       const [entries, keys, state] = this.#keys;
-      const { bytes } = this.#options.retention;
-      const reply = await this.#commands.evalsha(
-        APPEND_SHA,
-        3,
-        entries,
-        keys,
-        state,
-        this.#node,
-        bytes,
-        ...words,
-      );
+      const all = [this.#node, ...this.#limits, ...words];
+      const reply = await this.#commands.evalsha(APPEND_SHA, 3, entries, keys, state, ...all);
       if (!Array.isArray(reply)) throw new Error('Redis did not answer with a list');
       return numbers.map((_, place) => ({
         id: idOf(String(reply[2 * place])),
@@ -236,12 +242,12 @@ export class RedisJournal implements Journal {
   /** Appends nothing, so that Redis knows the script: were it to learn it in the midst of appends, they would change places. */
   async #teach(): Promise<void> {
     const [entries, keys, state] = this.#keys;
-    await this.#commands.eval(APPEND, 3, entries, keys, state, this.#node, this.#options.retention.bytes);
+    await this.#commands.eval(APPEND, 3, entries, keys, state, this.#node, ...this.#limits);
   }
 
   // ---- Following
 
-  /** Delivers what there is. Returns how many that were. */
+  /** Delivers what there is and was not delivered yet. Returns how many that were. */
   async #load(): Promise<number> {
     for (let loaded = 0; ; ) {
       const page = (await this.#commands.xrange(
@@ -267,7 +273,7 @@ export class RedisJournal implements Journal {
         await this.#readNext();
       } catch (error) {
         this.#failed(error);
-        await this.#pause(PAUSE_MS);
+        await pause(PAUSE_MS, signal);
       }
     }
   }
@@ -342,21 +348,6 @@ export class RedisJournal implements Journal {
       this.#counts.add(Number(counts[at]), node, Number(counts[at + 1]));
   }
 
-  /** Waits for Redis, however long that takes. Returns the point that the past reaches back to. */
-  async #firstBeat(): Promise<Id> {
-    const { stopping } = this.#options;
-    for (;;) {
-      await untilReady(this.#commands, stopping);
-      if (stopping.aborted) throw new StartError('Postroom was told to stop while it waited for Redis.');
-      try {
-        return await this.#beat();
-      } catch (error) {
-        this.#failed(error);
-        await this.#pause(PAUSE_MS);
-      }
-    }
-  }
-
   async #beatOn(): Promise<void> {
     const { signal } = this.#closing;
     while (!signal.aborted) {
@@ -370,14 +361,13 @@ export class RedisJournal implements Journal {
       } catch (error) {
         this.#refuse(error);
       }
-      await this.#pause(BEAT_MS);
+      await pause(BEAT_MS, signal);
     }
   }
 
   async #beat(): Promise<Id> {
-    const { retention, connections } = this.#options;
-    const word = JSON.stringify({ connections: connections(), lagMs: this.#lagMs });
-    const words = [this.#node, word, GONE_MS, retention.seconds * 1000, retention.bytes];
+    const word = JSON.stringify({ connections: this.#options.connections(), lagMs: this.#lagMs });
+    const words = [this.#node, word, GONE_MS, ...this.#limits];
     if (!this.#available) await this.#teach();
     const reply = await this.#commands.eval(BEAT, this.#keys.length, ...this.#keys, ...words);
     if (!Array.isArray(reply)) throw new Error('Redis did not answer with a list');
@@ -388,11 +378,12 @@ export class RedisJournal implements Journal {
     this.#counts.keepOnly(new Set(this.#nodes.map(({ node }) => node)));
     return idOf(String(floor));
   }
+}
 
-  async #pause(milliseconds: number): Promise<void> {
-    // It rejects only when the server stops, which every loop looks at.
-    await after(milliseconds, undefined, { signal: this.#stopping }).catch(() => undefined);
-  }
+/** Waits; until the signal, if that comes before. */
+async function pause(milliseconds: number, signal: AbortSignal): Promise<void> {
+  // It rejects only for the signal, which every loop looks at.
+  await after(milliseconds, undefined, { signal }).catch(() => undefined);
 }
 
 function refusal(cause?: unknown): Problem {
