@@ -24,7 +24,8 @@ export function parseRedisUrl(url: string): RedisTarget {
   if (parts === null) throw new Error(`must be ${FORMS}`);
   const [, tls, kind = 'single', userInfo = '', hosts = '', path = '', query] = parts;
   if (kind !== 'single' && kind !== 'sentinel' && kind !== 'cluster') throw new Error(`must be ${FORMS}`);
-  const [username, password] = userInfo.split(':').map(decodeURIComponent);
+  // A colon in the password need not be encoded.
+  const [, username = '', password = ''] = /^([^:]*):?(.*)$/.exec(userInfo) ?? [];
   const segments = path.split('/').filter(segment => segment !== '');
   const master = kind === 'sentinel' ? segments.shift() : undefined;
   if (kind === 'sentinel' && master === undefined)
@@ -32,17 +33,27 @@ export function parseRedisUrl(url: string): RedisTarget {
   const [db = '0', ...rest] = segments;
   if (!/^\d{1,4}$/.test(db) || rest.length > 0) throw new Error(`must be ${FORMS}`);
   if (kind === 'cluster' && db !== '0') throw new Error('names a database, but a Redis Cluster has only one');
+  if (kind === 'single' && hosts.includes(','))
+    throw new Error('names several servers: with redis+sentinel:// or redis+cluster:// it may');
   const options = new URLSearchParams(query);
   return {
     kind,
     hosts: hosts.split(',').map(text => hostOf(text, PORTS[kind])),
     tls: tls === 's',
-    username: username || undefined,
-    password: password || undefined,
+    username: decoded(username) || undefined,
+    password: decoded(password) || undefined,
     db: Number(db),
-    master: master === undefined ? undefined : decodeURIComponent(master),
+    master: master === undefined ? undefined : decoded(master),
     sentinelPassword: options.get('sentinelPassword') ?? undefined,
   };
+}
+
+function decoded(text: string): string {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    throw new Error('has a % that encodes nothing; as itself it is %25');
+  }
 }
 
 function hostOf(text: string, defaultPort: number): { host: string; port: number } {

@@ -31,4 +31,12 @@ export const sources: readonly SourceRow[] = [
       return new RedisStreamSource(settings, intake);
     },
   },
+  {
+    name: 'rabbitmq',
+    isWanted: settings => settings.RABBITMQ_URL !== undefined,
+    async open(settings, intake) {
+      const { RabbitMqSource } = await import('./rabbitmq.js');
+      return new RabbitMqSource(settings, intake);
+    },
+  },
 ];

@@ -1,0 +1,227 @@
+import { setTimeout as after } from 'node:timers/promises';
+import { type Channel, type ChannelModel, type ConfirmChannel, type ConsumeMessage, connect } from 'amqplib';
+import { Gatherer } from './gatherer.js';
+import { type Intake, type Message, type Refused, Stopped } from './intake.js';
+import type { Source, SourceSettings, SourceStatus } from './source.js';
+
+const FIRST_PAUSE_MS = 100;
+const LONGEST_PAUSE_MS = 5000;
+const CONNECT_TIMEOUT_MS = 5000;
+const HEARTBEAT_SECONDS = '10';
+const LAG_INTERVAL_MS = 2000;
+// A broker that does not answer the good-bye is left.
+const CLOSE_TIMEOUT_MS = 2000;
+const MAX_REASON = 1000;
+
+type Delivery = Message & { readonly delivery: ConsumeMessage };
+
+/**
+ * A RabbitMQ queue: at least once, in order, acknowledged when the journal has it. The queue is made, durable and with
+ * a single active consumer, where it is not there; one that is there is taken as it is. `message_id` is the idempotency
+ * key where the body has none. Dead letters: the queue `<queue>.dead`, with the reason in the header `x-reason`.
+ */
+export class RabbitMqSource implements Source {
+  readonly #intake: Intake;
+  readonly #url: string;
+  readonly #queue: string;
+  readonly #prefetch: number;
+  #session: Session | undefined;
+  #working: Promise<void> | undefined;
+
+  constructor(settings: SourceSettings, intake: Intake) {
+    const { RABBITMQ_URL, RABBITMQ_QUEUE, RABBITMQ_PREFETCH } = settings;
+    if (RABBITMQ_URL === undefined) throw new Error('the RabbitMQ source needs RABBITMQ_URL');
+    const url = new URL(RABBITMQ_URL);
+    // By it a dead network is found.
+    if (!url.searchParams.has('heartbeat')) url.searchParams.set('heartbeat', HEARTBEAT_SECONDS);
+    this.#intake = intake;
+    this.#url = url.href;
+    this.#queue = RABBITMQ_QUEUE;
+    this.#prefetch = RABBITMQ_PREFETCH;
+  }
+
+  start(): void {
+    this.#working ??= this.#work();
+  }
+
+  async stop(): Promise<void> {
+    this.#intake.stop();
+    this.#session?.end(new Stopped());
+    await this.#working;
+  }
+
+  status(): SourceStatus {
+    return { connected: this.#session?.isConsuming ?? false, lag: this.#session?.lag };
+  }
+
+  /** One session after the other, with growing pauses while they fail. */
+  async #work(): Promise<void> {
+    const { stopping } = this.#intake;
+    let pause = FIRST_PAUSE_MS;
+    while (!stopping.aborted) {
+      const error = await this.#consume().catch((error: unknown) => error);
+      if (stopping.aborted) return;
+      this.#intake.failed('RabbitMQ cannot be read', error);
+      // It rejects only when the server stops.
+      await after(pause * (0.5 + Math.random() / 2), undefined, { signal: stopping }).catch(() => undefined);
+      pause = this.#session?.hasConsumed ? FIRST_PAUSE_MS : Math.min(2 * pause, LONGEST_PAUSE_MS);
+    }
+  }
+
+  /** Resolves, with why, when the session is over; rejects where it did not come about. */
+  async #consume(): Promise<unknown> {
+    this.#session = undefined;
+    const connection = await connect(this.#url, {
+      timeout: CONNECT_TIMEOUT_MS,
+      keepAlive: true,
+      noDelay: true,
+      clientProperties: { connection_name: 'postroom' },
+    });
+    const session = new Session(connection, this.#queue, this.#intake);
+    this.#session = session;
+    if (this.#intake.stopping.aborted) session.end(new Stopped());
+    try {
+      await session.consume(this.#prefetch);
+      return await session.over;
+    } finally {
+      await session.close();
+    }
+  }
+}
+
+/** One connection to the broker. A delivery is acknowledged on the channel that it came by, or not at all. */
+class Session {
+  /** Resolves, with why, when the connection, a channel or the consumer is gone. */
+  readonly over: Promise<unknown>;
+  end: (reason: unknown) => void = () => undefined;
+  isConsuming = false;
+  hasConsumed = false;
+  readonly #connection: ChannelModel;
+  readonly #queue: string;
+  readonly #intake: Intake;
+  readonly #deliveries = new Gatherer<Delivery>(deliveries => this.#take(deliveries));
+  #channel: Channel | undefined;
+  #dead: ConfirmChannel | undefined;
+  #isOver = false;
+  /** Delivered and not acknowledged. */
+  #held = 0;
+  /** Messages in the queue, as last asked. */
+  #waiting: number | undefined;
+  #asking: NodeJS.Timeout | undefined;
+
+  constructor(connection: ChannelModel, queue: string, intake: Intake) {
+    this.#connection = connection;
+    this.#queue = queue;
+    this.#intake = intake;
+    this.over = new Promise(resolve => {
+      this.end = reason => {
+        this.#isOver = true;
+        this.isConsuming = false;
+        resolve(reason);
+      };
+    });
+    connection.on('error', this.end);
+    connection.on('close', error => this.end(error ?? new Error('the connection was closed')));
+  }
+
+  get lag(): number | undefined {
+    return this.#waiting === undefined ? undefined : this.#waiting + this.#held;
+  }
+
+  /** Resolves when deliveries come; rejects with the broker's reason where it will not have it. */
+  async consume(prefetch: number): Promise<void> {
+    await this.#declare(this.#queue, { 'x-single-active-consumer': true });
+    await this.#declare(`${this.#queue}.dead`, {});
+    this.#dead = await this.#connection.createConfirmChannel();
+    this.#channel = await this.#connection.createChannel();
+    for (const channel of [this.#dead, this.#channel]) channel.on('error', this.end);
+    await this.#channel.prefetch(prefetch);
+    await this.#channel.consume(this.#queue, delivery => this.#receive(delivery));
+    this.isConsuming = !this.#isOver;
+    this.hasConsumed = true;
+    this.#intake.recovered('reading the RabbitMQ queue');
+    await this.#ask();
+  }
+
+  /** Gives back what is not acknowledged. */
+  async close(): Promise<void> {
+    this.end(new Stopped());
+    clearTimeout(this.#asking);
+    await this.#deliveries.clear();
+    const closing = this.#connection.close().catch(() => undefined);
+    const timeout = new AbortController();
+    await Promise.race([closing, after(CLOSE_TIMEOUT_MS, undefined, timeout).catch(() => undefined)]);
+    timeout.abort();
+  }
+
+  /** What is there may have other arguments than ours, so it is looked for first: on a channel that ends where it is not. */
+  async #declare(queue: string, args: object): Promise<void> {
+    const channel = await this.#connection.createChannel();
+    channel.on('error', () => undefined);
+    try {
+      await channel.checkQueue(queue);
+      await channel.close();
+    } catch (error) {
+      if (!isNotFound(error)) throw error;
+      const maker = await this.#connection.createChannel();
+      maker.on('error', () => undefined);
+      await maker.assertQueue(queue, { durable: true, arguments: args });
+      await maker.close();
+    }
+  }
+
+  #receive(delivery: ConsumeMessage | null): void {
+    if (delivery === null) return this.end(new Error(`the queue ${this.#queue} was deleted`));
+    if (this.#isOver) return;
+    this.#held++;
+    const { messageId } = delivery.properties;
+    const key = typeof messageId === 'string' && messageId !== '' ? messageId : undefined;
+    this.#deliveries.push({ delivery, body: delivery.content, key });
+  }
+
+  async #take(deliveries: Delivery[]): Promise<void> {
+    if (this.#isOver) return;
+    try {
+      await this.#bury(await this.#intake.take(deliveries));
+      const last = deliveries.at(-1);
+      // The broker brings again what a connection that is gone has not acknowledged.
+      if (last === undefined || this.#isOver) return;
+      this.#channel?.ack(last.delivery, true);
+      this.#held -= deliveries.length;
+    } catch (error) {
+      this.end(error);
+    }
+  }
+
+  async #bury(refused: readonly Refused<Delivery>[]): Promise<void> {
+    if (refused.length === 0 || this.#dead === undefined) return;
+    for (const { message, body, reason } of refused) {
+      const { contentType, messageId, headers } = message.delivery.properties;
+      const told = { 'x-reason': reason.slice(0, MAX_REASON), 'x-queue': this.#queue };
+      this.#dead.sendToQueue(`${this.#queue}.dead`, Buffer.from(body), {
+        contentType,
+        messageId,
+        headers: { ...headers, ...told },
+        persistent: true,
+      });
+    }
+    await this.#dead.waitForConfirms();
+  }
+
+  /** Asks how many there are, again and again. */
+  async #ask(): Promise<void> {
+    if (this.#isOver) return;
+    try {
+      const { messageCount } = (await this.#channel?.checkQueue(this.#queue)) ?? {};
+      this.#waiting = messageCount;
+    } catch (error) {
+      this.end(error);
+      return;
+    }
+    this.#asking = setTimeout(() => void this.#ask(), LAG_INTERVAL_MS);
+  }
+}
+
+function isNotFound(error: unknown): boolean {
+  return typeof error === 'object' && error !== null && 'code' in error && error.code === 404;
+}

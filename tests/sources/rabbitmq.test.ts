@@ -1,0 +1,203 @@
+import { type Channel, type ChannelModel, connect as connectBroker } from 'amqplib';
+import { afterAll, beforeAll, beforeEach, expect, it } from '@jest/globals';
+import { BROKER_TIMEOUT } from '../support/broker.js';
+import { connect } from '../support/client.js';
+import { untilReport } from '../support/health.js';
+import { type RabbitmqServer, startRabbitmq } from '../support/rabbitmq-server.js';
+import { describeWith } from '../support/requires.js';
+import { startServer } from '../support/server.js';
+import { sourceContract } from './source-contract.js';
+
+let queues = 0;
+function newQueue(): string {
+  return `queue-${queues++}-${Math.random()}`;
+}
+
+async function open(broker: RabbitmqServer): Promise<{ connection: ChannelModel; channel: Channel }> {
+  const connection = await connectBroker(broker.url);
+  return { connection, channel: await connection.createChannel() };
+}
+
+/** What lies in a queue, oldest first; it is gone from there. */
+async function drain(channel: Channel, queue: string) {
+  const messages = [];
+  for (;;) {
+    const message = await channel.get(queue, { noAck: true });
+    if (message === false) return messages;
+    messages.push(message);
+  }
+}
+
+sourceContract({ name: 'rabbitmq', needs: ['rabbitmq'], keeps: true }, async () => {
+  const broker = await startRabbitmq();
+  const { connection, channel } = await open(broker);
+  let queue = newQueue();
+  return {
+    get settings() {
+      return { RABBITMQ_URL: broker.url, RABBITMQ_QUEUE: queue };
+    },
+    async send(body) {
+      channel.sendToQueue(queue, Buffer.from(body), { persistent: true });
+    },
+    async deadLetters() {
+      const messages = await drain(channel, `${queue}.dead`);
+      return messages.map(({ content, properties }) => ({
+        body: String(content),
+        reason: String(properties.headers?.['x-reason']),
+      }));
+    },
+    async renew() {
+      queue = newQueue();
+    },
+    async close() {
+      await connection.close();
+      await broker.stop();
+    },
+  };
+});
+
+describeWith(['rabbitmq'], 'a RabbitMQ queue', () => {
+  let broker: RabbitmqServer;
+  let channel: Channel;
+  let connection: ChannelModel;
+  let queue: string;
+  beforeAll(async () => {
+    broker = await startRabbitmq();
+    ({ connection, channel } = await open(broker));
+  }, BROKER_TIMEOUT);
+  afterAll(() => connection.close());
+  beforeEach(() => {
+    queue = newQueue();
+  });
+
+  async function listen(settings: Record<string, string> = {}) {
+    const server = await startServer({ RABBITMQ_URL: broker.url, RABBITMQ_QUEUE: queue, ...settings });
+    await untilReport(server, ({ sources }) => sources.rabbitmq?.connected === true);
+    const client = await connect(server.ws('?room=public.a'));
+    await client.nextOf('subscribed');
+    return { server, client };
+  }
+  const send = (body: object, options: object = {}) =>
+    channel.sendToQueue(
+      queue,
+      Buffer.from(JSON.stringify({ room: 'public.a', event: 'e', ...body })),
+      options,
+    );
+
+  it('takes message_id as the key where the body has none', async () => {
+    const { server, client } = await listen();
+    send({ data: 1 }, { messageId: 'id' });
+    send({ data: 2 }, { messageId: 'id' });
+    send({ data: 3, key: 'own' }, { messageId: 'id' });
+    send({ data: 4 }, { messageId: 'm'.repeat(255) });
+    for (const data of [1, 3, 4]) expect(await client.next()).toMatchObject({ data });
+    const again = await server.notify({ room: 'public.a', event: 'e', key: 'id' });
+    expect(again.duplicate).toBe(true);
+  });
+
+  it('is made durable, with a single active consumer, and its dead letters beside it', async () => {
+    await listen();
+    await channel.assertQueue(queue, { durable: true, arguments: { 'x-single-active-consumer': true } });
+    await channel.assertQueue(`${queue}.dead`, { durable: true });
+  });
+
+  it('is taken as it is where it is there already', async () => {
+    await channel.assertQueue(queue, { durable: true, arguments: { 'x-max-length': 1000 } });
+    send({ data: 'before' });
+    const { client } = await listen();
+    send({ data: 'after' });
+    const heard = [(await client.next()).data];
+    if (heard[0] === 'before') heard.push((await client.next()).data);
+    expect(heard.at(-1)).toBe('after');
+  });
+
+  it('keeps what is known of a message with its dead letter', async () => {
+    const { server } = await listen();
+    send({ room: 'no room' }, { messageId: 'id', contentType: 'application/json', headers: { tenant: 'x' } });
+    await untilReport(server, ({ sources }) => sources.rabbitmq?.refused === 1);
+    await untilReport(server, ({ sources }) => sources.rabbitmq?.lag === 0);
+    const [dead] = await drain(channel, `${queue}.dead`);
+    expect(dead?.properties).toMatchObject({
+      messageId: 'id',
+      contentType: 'application/json',
+      deliveryMode: 2,
+      headers: { tenant: 'x', 'x-queue': queue, 'x-reason': expect.stringMatching(/a room name is/) },
+    });
+  });
+
+  it('is read by one server at a time, and by the other one when that stops', async () => {
+    const first = await listen();
+    const second = await listen();
+    send({ data: 1 });
+    expect(await first.client.next()).toMatchObject({ data: 1 });
+    await second.client.quiet();
+    await first.server.stop();
+    send({ data: 2 });
+    expect(await second.client.next()).toMatchObject({ data: 2 });
+  });
+
+  it('is made again where it is deleted under us', async () => {
+    const { server, client } = await listen();
+    await channel.deleteQueue(queue);
+    await untilReport(server, ({ sources }) => sources.rabbitmq?.lastError !== undefined);
+    await untilReport(server, ({ sources }) => sources.rabbitmq?.connected === true);
+    send({ data: 'after' });
+    expect(await client.next()).toMatchObject({ data: 'after' });
+    expect(server.logged.filter(({ msg }) => msg === 'RabbitMQ cannot be read')).toEqual([
+      expect.objectContaining({ reason: `the queue ${queue} was deleted` }),
+    ]);
+  });
+
+  it('is told of in the health report: a password that is wrong, without the password', async () => {
+    const url = broker.url.replace('guest:guest', 'guest:a-wrong-password');
+    const server = await startServer({ RABBITMQ_URL: url });
+    const { status, sources } = await untilReport(
+      server,
+      report => report.sources.rabbitmq?.lastError !== undefined,
+    );
+    expect(status).toBe('degraded');
+    expect(sources.rabbitmq?.lastError?.reason).toMatch(/ACCESS.REFUSED/);
+    expect(JSON.stringify([sources, server.logged])).not.toContain('a-wrong-password');
+  });
+});
+
+describeWith(['own-rabbitmq'], 'a RabbitMQ that is away', () => {
+  it(
+    'is waited for, at the start and later; what it confirmed comes once and in order',
+    async () => {
+      const broker = await startRabbitmq();
+      await broker.stop();
+      const server = await startServer({ RABBITMQ_URL: broker.url });
+      await untilReport(server, ({ sources }) =>
+        /ECONNREFUSED/.test(sources.rabbitmq?.lastError?.reason ?? ''),
+      );
+      expect((await fetch(`${server.url}/health/ready`)).status).toBe(200);
+      const client = await connect(server.ws('?room=public.a'));
+      await client.nextOf('subscribed');
+      for (let round = 0; round < 2; round++) {
+        await broker.restart();
+        await untilReport(server, ({ status }) => status === 'ok');
+        const connection = await connectBroker(broker.url);
+        connection.on('error', () => undefined);
+        const confirmed = await connection.createConfirmChannel();
+        for (let n = 0; n < 100; n++)
+          confirmed.sendToQueue(
+            'postroom',
+            Buffer.from(JSON.stringify({ room: 'public.a', event: 'e', data: n })),
+            {
+              persistent: true,
+              messageId: `${round}:${n}`,
+            },
+          );
+        await confirmed.waitForConfirms();
+        await broker.kill();
+        await broker.restart();
+        for (let n = 0; n < 100; n++) expect(await client.next()).toMatchObject({ data: n });
+        await broker.kill();
+        await untilReport(server, ({ status }) => status === 'degraded');
+      }
+      await client.quiet();
+    },
+    2 * BROKER_TIMEOUT,
+  );
+});
