@@ -9,6 +9,7 @@ const CONNECT_TIMEOUT_MS = 5000;
 const KEEP_ALIVE_MS = 10_000;
 // Without an answer for so long the connection is given up; a blocking read must be shorter.
 const SILENCE_MS = 5000;
+const SENTINEL_TIMEOUT_MS = 1000;
 
 /** What a client tells of itself. */
 export interface RedisEvents {
@@ -48,8 +49,16 @@ export function openRedis(url: string, name: string, events: RedisEvents, timeou
   // Without an error the connection was closed by the other side.
   client.on('close', () => events.lost(lastError ?? new Error('the connection was closed')));
   let lastError: unknown;
+  let sentinelError: unknown;
+  client.on('sentinelError', error => {
+    sentinelError = error;
+  });
   client.on('error', error => {
-    lastError = error;
+    // That no node told the slots, or no sentinel the master, says nothing of why.
+    lastError = error.lastNodeError ?? sentinelError ?? error;
+    // Where sentinels are asked in vain no connection is closed.
+    if (sentinelError !== undefined) events.lost(sentinelError);
+    sentinelError = undefined;
   });
   client.on('connect', () => {
     lastError = undefined;
@@ -62,6 +71,10 @@ export function openRedis(url: string, name: string, events: RedisEvents, timeou
         redisOptions: common,
         enableOfflineQueue: false,
         clusterRetryStrategy: pauseBefore,
+        // What broke before its answer may have been carried out: it is not said again.
+        retryDelayOnFailover: 0,
+        // Certificates have names in them, which must not become addresses before they are checked.
+        ...(target.tls && { dnsLookup: (name, callback) => callback(null, name) }),
         scaleReads: 'master',
       });
     }
@@ -77,7 +90,9 @@ export function openRedis(url: string, name: string, events: RedisEvents, timeou
       sentinels: [...target.hosts],
       ...(target.master !== undefined && { name: target.master }),
       sentinelRetryStrategy: pauseBefore,
-      ...(target.tls && { enableTLSForSentinelMode: true }),
+      // A sentinel that hangs must not keep us from the next one.
+      sentinelCommandTimeout: SENTINEL_TIMEOUT_MS,
+      ...(target.tls && { enableTLSForSentinelMode: true, sentinelTLS: {} }),
       ...(target.sentinelPassword !== undefined && { sentinelPassword: target.sentinelPassword }),
     });
   }

@@ -39,4 +39,12 @@ export const sources: readonly SourceRow[] = [
       return new RabbitMqSource(settings, intake);
     },
   },
+  {
+    name: 'kafka',
+    isWanted: settings => settings.KAFKA_BROKERS.length > 0,
+    async open(settings, intake) {
+      const { KafkaSource } = await import('./kafka.js');
+      return new KafkaSource(settings, intake);
+    },
+  },
 ];

@@ -200,7 +200,8 @@ class Session {
       const told = { 'x-reason': reason.slice(0, MAX_REASON), 'x-queue': this.#queue };
       this.#dead.sendToQueue(`${this.#queue}.dead`, Buffer.from(body), {
         contentType,
-        messageId,
+        // Of a batch with other items it would stand for one of those that were taken.
+        messageId: body === message.body ? messageId : undefined,
         headers: { ...headers, ...told },
         persistent: true,
       });

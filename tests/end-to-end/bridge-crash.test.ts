@@ -1,7 +1,9 @@
-import { connect as connectRabbitmq } from 'amqplib';
 import { expect, it } from '@jest/globals';
+import { Producer } from '@platformatic/kafka';
+import { connect as connectRabbitmq } from 'amqplib';
 import { Redis } from 'ioredis';
 import { BROKER_TIMEOUT, type Broker } from '../support/broker.js';
+import { startKafka } from '../support/kafka-server.js';
 import { type ServerProcess, startProcess } from '../support/process.js';
 import { startRabbitmq } from '../support/rabbitmq-server.js';
 import { startRedis } from '../support/redis-server.js';
@@ -10,6 +12,7 @@ import { areInOrder, ResumingListener } from '../support/resuming.js';
 
 const KEY = 'a-key-for-the-bridges-of-32-characters';
 const KILLS = 3;
+const ALL_REPLICAS = -1;
 const ROOM = 'public.bridge';
 
 /** A broker, and one publisher that hands it one message after another. */
@@ -61,6 +64,29 @@ const bridges: Record<string, { needs: Program; start(): Promise<Bridge> }> = {
               await channel.waitForConfirms();
             },
             close: () => void connection.close().catch(() => undefined),
+          };
+        },
+      };
+    },
+  },
+  'Kafka topic': {
+    needs: 'own-kafka',
+    async start() {
+      const broker = await startKafka();
+      return {
+        broker,
+        settings: { KAFKA_BROKERS: broker.brokers },
+        async open() {
+          const producer = new Producer({
+            clientId: 'test',
+            bootstrapBrokers: [broker.brokers],
+            acks: ALL_REPLICAS,
+            retries: 0,
+          });
+          return {
+            send: async body =>
+              void (await producer.send({ messages: [{ topic: 'postroom', value: Buffer.from(body) }] })),
+            close: () => void producer.close().catch(() => undefined),
           };
         },
       };

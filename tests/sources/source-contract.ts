@@ -13,8 +13,8 @@ export interface Way {
   readonly settings: Readonly<Record<string, string>>;
   /** Hands in a body as a backend does; resolves when it is out of the backend's hands. */
   send(body: string | Buffer, server: TestServer): Promise<void>;
-  /** What lies in the dead-letter place, oldest first. Not there: what is refused is told to the sender, or to nobody. */
-  deadLetters?(): Promise<{ body: string; reason: string }[]>;
+  /** What lies in the dead-letter place, so many, oldest first. Not there: the sender is told, or nobody. */
+  deadLetters?(count: number): Promise<{ body: string; reason: string }[]>;
   /** A new place of its own at the same broker, for the next test. */
   renew(): Promise<void>;
   close(): Promise<void>;
@@ -141,7 +141,7 @@ export function sourceContract(traits: SourceTraits, open: () => Promise<Way>): 
         reason: expect.stringMatching(/rom.*did you mean room/),
       });
       if (way.deadLetters === undefined) return;
-      const dead = await way.deadLetters();
+      const dead = await way.deadLetters(6);
       expect(dead.slice(0, 5).map(({ body }) => body)).toEqual(wrong);
       expect(dead).toHaveLength(6);
       expect(dead[1]?.reason).toMatch(/did you mean room/);
@@ -157,7 +157,7 @@ export function sourceContract(traits: SourceTraits, open: () => Promise<Way>): 
       const { sources } = await untilReport(server, report => report.sources[name]?.refused === 1);
       expect(sources[name]).toMatchObject({ taken: 2, refused: 1 });
       if (way.deadLetters === undefined) return;
-      const dead = await way.deadLetters();
+      const dead = await way.deadLetters(1);
       expect(dead).toEqual([
         { body: JSON.stringify([{ ...two, ttl: -1 }]), reason: expect.stringMatching(/ttl/) },
       ]);
