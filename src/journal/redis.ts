@@ -1,21 +1,20 @@
 import { createHash, randomUUID } from 'node:crypto';
 import { setTimeout as after } from 'node:timers/promises';
 import type { Logger } from 'pino';
-import type { Address } from '../model/address.js';
-import { compareMoments, type Id, type Moment, parseId } from '../model/id.js';
+import { compareMoments, type Id, type Moment } from '../model/id.js';
 import type { Entry, Notification } from '../model/notification.js';
 import { type Problem, unavailable } from '../model/problem.js';
 import { type Retention, weigh } from '../model/retention.js';
 import { StartError } from '../model/start-error.js';
 import { openRedis, type RedisClient, untilReady } from '../redis/client.js';
-import { Counts } from './counts.js';
 import type { Appended, Follower, Journal, JournalStatus, NodeStatus } from './journal.js';
+import { entryOf, type Fields, momentOf, packed } from './redis-entry.js';
+import { Peers } from './redis-peers.js';
 import { APPEND, BEAT } from './redis-scripts.js';
 
 const BEAT_MS = 1000;
 // After so long without a beat a node is not waited for any more.
 const GONE_MS = 3500;
-const COUNT_MS = 250;
 // An append that is not answered by then is refused.
 const COMMAND_TIMEOUT_MS = 2000;
 const BLOCK_MS = 1000;
@@ -27,9 +26,6 @@ const MAX_GROUP_BYTES = 512 * 1024;
 const RETRY_AFTER_SECONDS = 2;
 const APPEND_SHA = createHash('sha1').update(APPEND).digest('hex');
 
-/** The fields of an entry beside its key and its data, in this order. */
-type Stored = [addresses: readonly Address[], event: string, except: readonly string[], ttl: number | null];
-type Fields = readonly string[];
 type Reply = readonly (readonly [id: string, fields: Fields])[];
 
 export interface RedisJournalOptions {
@@ -59,16 +55,14 @@ interface Group {
 export class RedisJournal implements Journal {
   readonly kind = 'redis';
   readonly #options: RedisJournalOptions;
-  readonly #node = randomUUID();
   readonly #keys: readonly [entries: string, keys: string, state: string, nodes: string];
   /** The milliseconds, and the bytes, that entries are kept. */
   readonly #limits: readonly [milliseconds: number, bytes: number];
-  readonly #channel: (node: string) => string;
   /** For what is answered at once; the reader blocks, and the listener hears how many connections others reached. */
   readonly #commands: RedisClient;
   readonly #reader: RedisClient;
   readonly #listener: RedisClient;
-  readonly #counts = new Counts(COUNT_MS);
+  readonly #peers: Peers;
   readonly #closing = new AbortController();
   #follower: Follower | undefined;
   #group: Group | undefined;
@@ -77,10 +71,9 @@ export class RedisJournal implements Journal {
   #numbers = 0;
   #appending: Promise<unknown> = Promise.resolve();
   /** The newest entry delivered. */
-  #last: { id: Id; moment: Moment } = { id: '0-0', moment: { time: 0, sequence: 0 } };
+  #last: Moment & { readonly id: Id } = { id: '0-0', time: 0, sequence: 0 };
   #available = false;
   #lagMs = 0;
-  #nodes: readonly NodeStatus[] = [];
   #trouble: string | undefined;
   #beating: Promise<void> | undefined;
   #following: Promise<void> | undefined;
@@ -92,17 +85,17 @@ export class RedisJournal implements Journal {
     const name = (part: string) => `{${prefix}}:journal:${part}`;
     this.#keys = [name('entries'), name('keys'), name('state'), name('nodes')];
     this.#limits = [options.retention.seconds * 1000, options.retention.bytes];
-    this.#channel = node => name(`counts:${node}`);
+    this.#peers = new Peers(randomUUID(), node => name(`counts:${node}`));
     const ready = () => undefined;
     const failed = (error: unknown) => this.#failed(error);
     const refuse = (error: unknown) => this.#refuse(error);
     this.#commands = openRedis(url, `${prefix}:journal`, { ready, lost: refuse }, COMMAND_TIMEOUT_MS);
     this.#reader = openRedis(url, `${prefix}:journal:reader`, { ready, lost: failed });
     this.#listener = openRedis(url, `${prefix}:journal:listener`, {
-      ready: () => this.#listen(),
+      ready: () => void this.#peers.listen(this.#listener).catch(failed),
       lost: failed,
     });
-    this.#listener.on('message', (_channel: string, report: string) => this.#hear(report));
+    this.#listener.on('message', (_channel: string, report: string) => this.#peers.hear(report));
   }
 
   async append(notification: Notification): Promise<Appended> {
@@ -114,18 +107,15 @@ export class RedisJournal implements Journal {
     this.#group.notifications.push(notification);
     this.#group.bytes += weigh(notification);
     this.#own.set(number, notification);
-    this.#counts.begin(
-      number,
-      this.#nodes.map(({ node }) => node),
-    );
+    this.#peers.begin(number);
     if (place + 1 >= MAX_GROUP || this.#group.bytes >= MAX_GROUP_BYTES) this.#group = undefined;
     try {
       const result = (await results)[place];
       if (result === undefined) throw new Error('Redis answered for fewer entries than it was given');
       if (result.duplicate) return { ...result, connections: 0, partial: false };
-      return { ...result, ...(await this.#counts.total(number)) };
+      return { ...result, ...(await this.#peers.total(number)) };
     } finally {
-      this.#counts.forget(number);
+      this.#peers.forget(number);
       this.#own.delete(number);
     }
   }
@@ -134,23 +124,23 @@ export class RedisJournal implements Journal {
     const started = performance.now();
     this.#follower = follower;
     const floor = await this.#insist(() => this.#beat());
-    this.#last = { id: floor, moment: momentOf(floor) };
+    this.#last = momentOf(floor);
     const loaded = await this.#insist(() => this.#load());
     this.#following = this.#follow();
     // Until the others have heard of us they would not wait for what we tell.
-    if (this.#nodes.length > 1) await pause(BEAT_MS + PAUSE_MS, this.#options.stopping);
+    if (this.#peers.nodes.length > 1) await pause(BEAT_MS + PAUSE_MS, this.#options.stopping);
     this.#beating = this.#beatOn();
     this.#available = true;
     const milliseconds = Math.round(performance.now() - started);
     this.#options.log.info(
-      { node: this.#node, nodes: this.#nodes.length, entries: loaded, milliseconds },
+      { node: this.#peers.node, nodes: this.#peers.nodes.length, entries: loaded, milliseconds },
       'journal loaded',
     );
     return floor;
   }
 
   status(): JournalStatus {
-    return { available: this.#available, lagMs: this.#lagMs, nodes: this.#nodes };
+    return { available: this.#available, lagMs: this.#lagMs, nodes: this.#peers.nodes };
   }
 
   close(): Promise<void> {
@@ -161,13 +151,13 @@ export class RedisJournal implements Journal {
   async #close(): Promise<void> {
     this.#available = false;
     await this.#appending;
-    await this.#counts.idle();
+    await this.#peers.idle();
     this.#closing.abort();
     // It only reads: what it waits for nobody needs.
     this.#reader.disconnect();
     await Promise.all([this.#beating, this.#following]);
     // The others see it with their next beat; without it they wait until we are gone for long.
-    await this.#commands.hdel(this.#keys[3], this.#node).catch(error => this.#failed(error));
+    await this.#commands.hdel(this.#keys[3], this.#peers.node).catch(error => this.#failed(error));
     this.#commands.disconnect();
     this.#listener.disconnect();
   }
@@ -217,20 +207,14 @@ export class RedisJournal implements Journal {
   }
 
   async #send(notifications: readonly Notification[], numbers: readonly number[]) {
-    const words = notifications.flatMap((notification, place) => [
-      numbers[place] ?? 0,
-      weigh(notification),
-      notification.key ?? '',
-      storedOf(notification),
-      notification.data,
-    ]);
+    const words = notifications.flatMap((notification, place) => packed(numbers[place] ?? 0, notification));
     try {
       const [entries, keys, state] = this.#keys;
-      const all = [this.#node, ...this.#limits, ...words];
+      const all = [this.#peers.node, ...this.#limits, ...words];
       const reply = await this.#commands.evalsha(APPEND_SHA, 3, entries, keys, state, ...all);
       if (!Array.isArray(reply)) throw new Error('Redis did not answer with a list');
       return numbers.map((_, place) => ({
-        id: idOf(String(reply[2 * place])),
+        id: momentOf(String(reply[2 * place])).id,
         duplicate: reply[2 * place + 1] === 1,
       }));
     } catch (error) {
@@ -242,7 +226,7 @@ export class RedisJournal implements Journal {
   /** Appends nothing, so that Redis knows the script: were it to learn it in the midst of appends, they would change places. */
   async #teach(): Promise<void> {
     const [entries, keys, state] = this.#keys;
-    await this.#commands.eval(APPEND, 3, entries, keys, state, this.#node, ...this.#limits);
+    await this.#commands.eval(APPEND, 3, entries, keys, state, this.#peers.node, ...this.#limits);
   }
 
   // ---- Following
@@ -289,31 +273,23 @@ export class RedisJournal implements Journal {
       entries,
       this.#last.id,
     );
-    const reached = new Map<string, (string | number)[]>();
     for (const [id, fields] of (replies?.[0]?.[1] ?? []) as Reply) {
-      const { node, number, connections } = this.#take(id, fields);
-      if (node === this.#node) this.#counts.add(number, node, connections);
-      else report(reached, node).push(number, connections);
+      const { entry, connections } = this.#take(id, fields);
+      this.#peers.reached(entry, connections);
     }
-    for (const [node, counts] of reached) {
-      const words = `${this.#node} ${counts.join(' ')}`;
-      // A count that is lost makes an answer partial, which says so.
-      this.#commands.publish(this.#channel(node), words).catch(error => this.#failed(error));
-    }
+    this.#peers.tell(this.#commands).catch(error => this.#failed(error));
   }
 
   /** Delivers the next entry. */
-  #take(idText: string, fields: Fields): { node: string; number: number; connections: number } {
-    const [, previous = '', , node = '', , word = '', , , , key = '', , stored = '', , data = ''] = fields;
-    const number = Number(word);
-    const id = idOf(idText);
-    const moment = momentOf(id);
-    const before = parseId(previous);
-    if (before !== undefined && compareMoments(before, this.#last.moment) > 0) this.#skip(previous as Id);
-    this.#last = { id, moment };
-    const own = node === this.#node ? this.#own.get(number) : undefined;
-    const entry = { ...moment, id, notification: own ?? notificationOf(stored, key, data) };
-    return { node, number, connections: this.#deliver(entry) };
+  #take(id: string, fields: Fields) {
+    const entry = entryOf(id, fields);
+    const { time, sequence, previous } = entry;
+    if (compareMoments(previous, this.#last) > 0) this.#skip(previous.id);
+    this.#last = entry;
+    // What this node appended itself it need not unpack.
+    const own = entry.node === this.#peers.node ? this.#own.get(entry.number) : undefined;
+    const notification = own ?? entry.notification();
+    return { entry, connections: this.#deliver({ id: entry.id, time, sequence, notification }) };
   }
 
   /** It is in the journal whatever happens now, and those behind it must not wait. */
@@ -335,18 +311,7 @@ export class RedisJournal implements Journal {
     this.#follower?.skipped(until);
   }
 
-  // ---- The other nodes
-
-  #listen(): void {
-    this.#listener.subscribe(this.#channel(this.#node)).catch(error => this.#failed(error));
-  }
-
-  /** What a node tells of entries that are ours: its name, then for each the number and how many it reached. */
-  #hear(report: string): void {
-    const [node = '', ...counts] = report.split(' ');
-    for (let at = 0; at + 1 < counts.length; at += 2)
-      this.#counts.add(Number(counts[at]), node, Number(counts[at + 1]));
-  }
+  // ---- Signs of life
 
   async #beatOn(): Promise<void> {
     const { signal } = this.#closing;
@@ -367,16 +332,15 @@ export class RedisJournal implements Journal {
 
   async #beat(): Promise<Id> {
     const word = JSON.stringify({ connections: this.#options.connections(), lagMs: this.#lagMs });
-    const words = [this.#node, word, GONE_MS, ...this.#limits];
+    const words = [this.#peers.node, word, GONE_MS, ...this.#limits];
     if (!this.#available) await this.#teach();
     const reply = await this.#commands.eval(BEAT, this.#keys.length, ...this.#keys, ...words);
     if (!Array.isArray(reply)) throw new Error('Redis did not answer with a list');
     const [now, newest, floor, ...nodes] = reply.map(String);
-    const behind = compareMoments(momentOf(String(newest)), this.#last.moment) > 0;
-    this.#lagMs = behind && this.#following !== undefined ? Number(now) - this.#last.moment.time : 0;
-    this.#nodes = nodesOf(nodes);
-    this.#counts.keepOnly(new Set(this.#nodes.map(({ node }) => node)));
-    return idOf(String(floor));
+    const behind = compareMoments(momentOf(String(newest)), this.#last) > 0;
+    this.#lagMs = behind && this.#following !== undefined ? Number(now) - this.#last.time : 0;
+    this.#peers.nodes = nodesOf(nodes);
+    return momentOf(String(floor)).id;
   }
 }
 
@@ -394,14 +358,6 @@ function refusal(cause?: unknown): Problem {
   );
 }
 
-function report(reports: Map<string, (string | number)[]>, node: string): (string | number)[] {
-  const known = reports.get(node);
-  if (known !== undefined) return known;
-  const counts: (string | number)[] = [];
-  reports.set(node, counts);
-  return counts;
-}
-
 function nodesOf(words: readonly string[]): NodeStatus[] {
   const nodes: NodeStatus[] = [];
   for (let at = 0; at + 1 < words.length; at += 2) {
@@ -409,27 +365,6 @@ function nodesOf(words: readonly string[]): NodeStatus[] {
     nodes.push({ node: words[at] ?? '', connections, lagMs });
   }
   return nodes;
-}
-
-function storedOf({ addresses, event, except, ttl }: Notification): string {
-  const stored: Stored = [addresses, event, except, ttl ?? null];
-  return JSON.stringify(stored);
-}
-
-function notificationOf(stored: string, key: string, data: string): Notification {
-  const [addresses, event, except, ttl] = JSON.parse(stored) as Stored;
-  return { addresses, event, data, except, key: key || undefined, ttl: ttl ?? undefined };
-}
-
-function idOf(text: string): Id {
-  momentOf(text);
-  return text as Id;
-}
-
-function momentOf(text: string): Moment {
-  const moment = parseId(text);
-  if (moment === undefined) throw new Error(`Redis gave the id ${text}, which is none`);
-  return moment;
 }
 
 function turnEnd(): Promise<void> {

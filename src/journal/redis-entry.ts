@@ -1,0 +1,50 @@
+import type { Address } from '../model/address.js';
+import { type Id, type Moment, parseId } from '../model/id.js';
+import type { Notification } from '../model/notification.js';
+import { weigh } from '../model/retention.js';
+
+/** The fields of an entry beside its key and its data, in this order. */
+type Stored = [addresses: readonly Address[], event: string, except: readonly string[], ttl: number | null];
+
+/** An entry as the stream has it: names and values of its fields in turn, always the same in the same order. */
+export type Fields = readonly string[];
+
+/** An entry of the stream, its notification still packed. */
+export interface StreamEntry extends Moment {
+  readonly id: Id;
+  /** The entry before it in the stream. */
+  readonly previous: Moment & { readonly id: Id };
+  /** Who appended it, and that node's number for it. */
+  readonly node: string;
+  readonly number: number;
+  notification(): Notification;
+}
+
+/** What the script that appends is given for one notification. */
+export function packed(number: number, notification: Notification): (string | number)[] {
+  const { addresses, event, except, ttl } = notification;
+  const stored: Stored = [addresses, event, except, ttl ?? null];
+  return [number, weigh(notification), notification.key ?? '', JSON.stringify(stored), notification.data];
+}
+
+/** The entry with this id and these fields. Throws where they are none that the script has written. */
+export function entryOf(id: string, fields: Fields): StreamEntry {
+  const [, previous = '', , node = '', , number = '', , , , key = '', , stored = '', , data = ''] = fields;
+  return {
+    ...momentOf(id),
+    previous: momentOf(previous),
+    node,
+    number: Number(number),
+    notification() {
+      const [addresses, event, except, ttl] = JSON.parse(stored) as Stored;
+      return { addresses, event, data, except, key: key || undefined, ttl: ttl ?? undefined };
+    },
+  };
+}
+
+/** A text of Redis's as an id, with its parts. Throws where it is none. */
+export function momentOf(text: string): Moment & { readonly id: Id } {
+  const moment = parseId(text);
+  if (moment === undefined) throw new Error(`Redis gave the id ${text}, which is none`);
+  return { ...moment, id: text as Id };
+}
