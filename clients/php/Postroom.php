@@ -93,7 +93,7 @@ class Postroom
      * @param array           $options further fields of the notification: `except` (the connection that
      *                                 caused it), `key`, `ttl`, also `user` and other addresses
      *
-     * @return array{id: string, connections: int, duplicate: bool}|null null only with `onError`
+     * @return array{id: string, connections: int, duplicate: bool, partial?: true}|null null only with `onError`
      * @throws PostroomException when it was not accepted, or cannot be encoded
      */
     public function toRoom($room, string $event, $data = null, array $options = []): ?array
@@ -106,7 +106,7 @@ class Postroom
      *
      * @param string|int|array<string|int> $user an id, or a list of ids
      *
-     * @return array{id: string, connections: int, duplicate: bool}|null
+     * @return array{id: string, connections: int, duplicate: bool, partial?: true}|null
      * @throws PostroomException
      */
     public function toUser($user, string $event, $data = null, array $options = []): ?array
@@ -123,7 +123,7 @@ class Postroom
      *
      * @param string|string[] $connection an id, or a list of ids
      *
-     * @return array{id: string, connections: int, duplicate: bool}|null
+     * @return array{id: string, connections: int, duplicate: bool, partial?: true}|null
      * @throws PostroomException
      */
     public function toConnection($connection, string $event, $data = null, array $options = []): ?array
@@ -136,7 +136,7 @@ class Postroom
     /**
      * Sends to every open connection. Otherwise as toRoom().
      *
-     * @return array{id: string, connections: int, duplicate: bool}|null
+     * @return array{id: string, connections: int, duplicate: bool, partial?: true}|null
      * @throws PostroomException
      */
     public function toEveryone(string $event, $data = null, array $options = []): ?array
@@ -148,7 +148,7 @@ class Postroom
      * Sends one notification, given with the fields of `POST /notify`. Fields that are null are left out,
      * except for `data`.
      *
-     * @return array{id: string, connections: int, duplicate: bool}|null null only with `onError`
+     * @return array{id: string, connections: int, duplicate: bool, partial?: true}|null null only with `onError`
      * @throws PostroomException when it was not accepted, or cannot be encoded
      */
     public function send(array $notification): ?array

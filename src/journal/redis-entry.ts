@@ -12,8 +12,8 @@ export type Fields = readonly string[];
 /** An entry of the stream, its notification still packed. */
 export interface StreamEntry extends Moment {
   readonly id: Id;
-  /** The entry before it in the stream. */
-  readonly previous: Moment & { readonly id: Id };
+  /** Id of the entry before it in the stream. */
+  readonly previous: string;
   /** Who appended it, and that node's number for it. */
   readonly node: string;
   readonly number: number;
@@ -32,7 +32,7 @@ export function entryOf(id: string, fields: Fields): StreamEntry {
   const [, previous = '', , node = '', , number = '', , , , key = '', , stored = '', , data = ''] = fields;
   return {
     ...momentOf(id),
-    previous: momentOf(previous),
+    previous,
     node,
     number: Number(number),
     notification() {

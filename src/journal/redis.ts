@@ -284,7 +284,7 @@ export class RedisJournal implements Journal {
   #take(id: string, fields: Fields) {
     const entry = entryOf(id, fields);
     const { time, sequence, previous } = entry;
-    if (compareMoments(previous, this.#last) > 0) this.#skip(previous.id);
+    if (previous !== this.#last.id) this.#passOver(momentOf(previous));
     this.#last = entry;
     // What this node appended itself it need not unpack.
     const own = entry.node === this.#peers.node ? this.#own.get(entry.number) : undefined;
@@ -302,13 +302,16 @@ export class RedisJournal implements Journal {
     }
   }
 
-  #skip(until: Id): void {
+  /** What comes next is behind this one: where that is newer than the newest here, all between is lost to this node. */
+  #passOver(previous: Moment & { readonly id: Id }): void {
+    // Redis may have forgotten some that were delivered here.
+    if (compareMoments(previous, this.#last) <= 0) return;
     if (this.#following !== undefined)
       this.#options.log.error(
-        { after: this.#last.id, until },
+        { after: this.#last.id, until: previous.id },
         'this node was away for longer than the retention; its clients have to load their state anew',
       );
-    this.#follower?.skipped(until);
+    this.#follower?.skipped(previous.id);
   }
 
   // ---- Signs of life
