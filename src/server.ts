@@ -70,7 +70,7 @@ export async function createServer(
     new NotifyEndpoint({ postroom, parse, keys: publishers, maxNotificationBytes, callerOf, log });
   const overHttp = endpointFor(keys);
   const overSocket = endpointFor(EVERYBODY);
-  const bridges: Bridge[] = sources
+  const wanted: WantedSource[] = sources
     .filter(row => row.isWanted(settings))
     .map(row => ({
       row,
@@ -107,7 +107,7 @@ export async function createServer(
     ...(config.NOTIFY_SOCKET !== undefined && {
       'unix-socket': { connected: postroom.open, taken: overSocket.taken, refused: overSocket.refused },
     }),
-    ...Object.fromEntries(bridges.map(bridge => [bridge.row.name, reportOf(bridge)])),
+    ...Object.fromEntries(wanted.map(each => [each.row.name, reportOf(each)])),
   });
 
   const listener = (side: {
@@ -187,9 +187,9 @@ export async function createServer(
       await socket?.start();
       await postroom.start();
       timetable.start();
-      for (const bridge of bridges) {
-        bridge.source = await bridge.row.open(settings, bridge.intake);
-        bridge.source.start();
+      for (const each of wanted) {
+        each.source = await each.row.open(settings, each.intake);
+        each.source.start();
       }
     } catch (error) {
       await close();
@@ -202,17 +202,17 @@ export async function createServer(
     postroom.stopAccepting();
     // What is half open cannot be closed; a start that failed has closed everything.
     await starting?.catch(() => undefined);
-    await Promise.all([door.drain(config.DRAIN_SECONDS), stopBridges()]);
+    await Promise.all([door.drain(config.DRAIN_SECONDS), stopSources()]);
     await close();
   }
 
-  async function stopBridges(): Promise<void> {
-    await Promise.all(bridges.map(({ source }) => source?.stop()));
+  async function stopSources(): Promise<void> {
+    await Promise.all(wanted.map(({ source }) => source?.stop()));
   }
 
   async function close(): Promise<void> {
     timetable.stop();
-    await stopBridges();
+    await stopSources();
     // Health answers until the last connection is gone, so that a load balancer sees the draining.
     await Promise.all([front.stop(), internal?.stop(), socket?.stop()]);
     postroom.stop();
@@ -221,13 +221,13 @@ export async function createServer(
 }
 
 /** A source, from the moment that it is known to be wanted. */
-interface Bridge {
+interface WantedSource {
   readonly row: (typeof sources)[number];
   readonly intake: Intake;
   source: Source | undefined;
 }
 
-function reportOf({ intake, source }: Bridge): SourceReport {
+function reportOf({ intake, source }: WantedSource): SourceReport {
   const { taken, refused, lastError } = intake;
   return { connected: false, ...source?.status(), taken, refused, lastError };
 }

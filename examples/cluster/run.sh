@@ -11,18 +11,18 @@ set -m
 PATH=$PATH:/usr/sbin
 
 here=$(cd "$(dirname "$0")" && pwd)
-main=$(cd "$here/../.." && pwd)/dist/main.js
+server=$(cd "$here/../.." && pwd)/dist/main.js
 balancer=${BALANCER:-nginx}
 run=$(mktemp -d)
 nodes=()
 redis=
 front=
 
-main() {
+start() {
   for program in node curl redis-server "$balancer"; do
     command -v "$program" >/dev/null || fail "$program is not installed"
   done
-  [ -f "$main" ] || fail 'Postroom is not built: npm ci && npm run build'
+  [ -f "$server" ] || fail 'Postroom is not built: npm ci && npm run build'
   trap end EXIT
   trap 'exit 0' INT TERM
 
@@ -52,7 +52,7 @@ start_node() {
   (
     cd "$run"
     exec env JOURNAL=redis REDIS_URL="redis://127.0.0.1:$REDIS_PORT" HOST=127.0.0.1 PORT="${1#*:}" \
-      TRUST_PROXY=1 DRAIN_SECONDS=1 node "$main"
+      TRUST_PROXY=1 DRAIN_SECONDS=1 node "$server"
   ) >"$run/${1#*:}.log" 2>&1 &
   nodes+=($!)
   until answers "http://$1/health/ready"; do still_there $! "$run/${1#*:}.log"; done
@@ -62,10 +62,12 @@ start_balancer() {
   if [ "$balancer" = haproxy ]; then
     haproxy -db -f "$here/haproxy.cfg" &
   else
+    # If root starts it, its workers are another user, who has to get to its folder.
+    mkdir "$run/nginx" && chmod 711 "$run"
     # What the nginx image does with a template: only these are filled in, nginx's own variables stay.
     sed -e "s|\${LISTEN}|$LISTEN|; s|\${NODE_1}|$NODE_1|; s|\${NODE_2}|$NODE_2|; s|\${LOCAL}|$LOCAL|" \
-      "$here/nginx.conf" >"$run/nginx.conf"
-    nginx -p "$run" -c nginx.conf -g 'daemon off;' &
+      "$here/nginx.conf" >"$run/nginx/nginx.conf"
+    nginx -p "$run/nginx" -c nginx.conf -g 'daemon off;' &
   fi
   front=$!
   until answers "http://$LISTEN/client.js"; do still_there "$front" /dev/null; done
@@ -87,7 +89,7 @@ tell() {
 END
 }
 
-# Those that are told to end first need the others to do so in order.
+# The nodes before Redis, which they need to end in order.
 end() {
   trap '' INT TERM
   for child in "$front" "${nodes[*]}" "$redis"; do
@@ -115,4 +117,4 @@ free_port() {
   node -e 'const s = net.createServer().listen(0, "127.0.0.1", () => { console.log(s.address().port); s.close(); })'
 }
 
-main
+start

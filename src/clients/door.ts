@@ -30,6 +30,8 @@ export class Door {
   readonly #server: WebSocketServer;
   readonly #sockets = new Set<WsSocket>();
   #closing = false;
+  /** Upgrades that wait for this node to catch up. */
+  #waiting = 0;
   /** Told when the last connection is gone. */
   #emptied: (() => void) | undefined;
 
@@ -64,8 +66,10 @@ export class Door {
     const { postroom } = this.#context;
     if (opening.since === undefined || !postroom.isAhead(opening.since))
       return this.#open(request, socket, head, opening);
+    this.#waiting++;
     postroom
       .catchUp(opening.since)
+      .finally(() => this.#waiting--)
       // Much may have happened meanwhile.
       .then(() => this.#refusal(request))
       .then(refusal =>
@@ -134,7 +138,7 @@ export class Door {
         'This server is starting or shutting down; come back in a moment.',
         RETRY_AFTER_SECONDS,
       );
-    if (this.#sockets.size >= this.#settings.maxConnections)
+    if (this.#sockets.size + this.#waiting >= this.#settings.maxConnections)
       return unavailable(
         'This server has as many connections as it takes (MAX_CONNECTIONS).',
         RETRY_AFTER_SECONDS,

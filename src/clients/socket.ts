@@ -19,6 +19,9 @@ export class WsSocket implements Socket {
   #read = 0;
   #taken = 0;
   #stuckBeats = 0;
+  /** Why nothing is read. */
+  #isFull = false;
+  #isHeld = false;
 
   /** @param net the socket that was handed to `handleUpgrade` */
   constructor(ws: WebSocket, net: NetSocket) {
@@ -46,9 +49,28 @@ export class WsSocket implements Socket {
 
   /** Reads nothing more from the peer until it has taken what it was written. */
   pauseUntilTaken(): void {
-    if (this.#ws.isPaused) return;
+    if (this.#isFull) return;
+    this.#isFull = true;
     this.#ws.pause();
-    this.#net.write(EMPTY, () => this.#ws.resume());
+    this.#net.write(EMPTY, () => {
+      this.#isFull = false;
+      this.#resume();
+    });
+  }
+
+  /** Reads nothing more from the peer until `release`. */
+  hold(): void {
+    this.#isHeld = true;
+    this.#ws.pause();
+  }
+
+  release(): void {
+    this.#isHeld = false;
+    this.#resume();
+  }
+
+  #resume(): void {
+    if (!this.#isFull && !this.#isHeld) this.#ws.resume();
   }
 
   /**

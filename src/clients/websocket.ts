@@ -98,6 +98,7 @@ class Session implements Timed {
   #errors = 0;
   /** Frames that wait while this node catches up with a cursor of another one. */
   #held: [data: RawData, isBinary: boolean][] | undefined;
+  #hasWaited = false;
 
   constructor(
     context: SessionContext,
@@ -199,19 +200,21 @@ class Session implements Timed {
 
   #subscribe(room: string, since: string | undefined, ref: Ref): void {
     const { postroom } = this.#context;
-    if (since !== undefined && postroom.isAhead(since)) return this.#subscribeLater(room, since, ref);
+    if (since !== undefined && !this.#hasWaited && postroom.isAhead(since))
+      return this.#subscribeLater(room, since, ref);
     this.#subscribeNow(room, since, ref);
   }
 
-  /** What else the client sends waits meanwhile, so that its frames keep their order. */
+  /** What else the client sends waits meanwhile, so that its frames keep their order. Once for a connection: it is enough. */
   #subscribeLater(room: string, since: string, ref: Ref): void {
+    this.#hasWaited = true;
     this.#held = [];
-    this.#ws.pause();
+    this.#socket.hold();
     this.#context.postroom
       .catchUp(since)
       .then(() => {
         if (!this.#connection.closed) this.#subscribeNow(room, since, ref);
-        this.#ws.resume();
+        this.#socket.release();
         const held = this.#held ?? [];
         this.#held = undefined;
         for (const [data, isBinary] of held) this.#receive(data, isBinary);

@@ -43,7 +43,7 @@ const TRIM = `
   end`;
 
 /**
- * Appends, and trims as much as is appended. ARGV: the node, the milliseconds that entries are kept, the limit in bytes,
+ * Appends, and trims twice as many, so that what is to be trimmed gets less and less. ARGV: the node, the milliseconds that entries are kept, the limit in bytes,
  * then for each entry its number, weight, key, fields and data. Returns for each its id and 1 where that is the id of
  * an earlier one with the same key.
  */
@@ -73,16 +73,20 @@ export const APPEND = `${TRIM}${NOW}
 
 /**
  * A node's sign of life, and the journal's trimming by age. KEYS[4]: a hash of what the nodes say. ARGV: the node,
- * what it says, the milliseconds after which a silent one is gone, those that entries are kept, and the limit in
- * bytes. Returns Redis's clock, the newest id, the newest trimmed id, and each node that is there with its word.
+ * what it says, the milliseconds after which a silent one is gone, those that entries are kept, the limit in bytes, and
+ * the newest id that the node has delivered. Returns the newest id, the newest trimmed id, and each node that is there
+ * with its word.
  */
 export const BEAT = `${TRIM}${NOW}
+  -- Where this Redis has forgotten what the node has delivered (a failover), and its clock is behind, new ids must still
+  -- be newer. It fails where they are anyway.
+  if redis.pcall('XADD', KEYS[1], ARGV[6], 'p', '').err == nil then redis.call('XDEL', KEYS[1], ARGV[6]) end
   -- A journal begins when it is made: ids of one that was here before are told apart.
   redis.call('HSETNX', KEYS[3], 'floor', string.format('%.0f-0', now - 1))
   trim(now - ARGV[4], tonumber(ARGV[5]), 1000)
   redis.call('HSET', KEYS[4], ARGV[1], string.format('%.0f ', now) .. ARGV[2])
   local floor = redis.call('HGET', KEYS[3], 'floor')
-  local answer = { string.format('%.0f', now), redis.call('HGET', KEYS[3], 'last') or floor, floor }
+  local answer = { redis.call('HGET', KEYS[3], 'last') or '0-0', floor }
   local nodes = redis.call('HGETALL', KEYS[4])
   for at = 1, #nodes, 2 do
     local beaten, word = string.match(nodes[at + 1], '^(%d+) (.*)$')

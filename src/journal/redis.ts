@@ -1,9 +1,10 @@
 import { createHash, randomUUID } from 'node:crypto';
-import { setTimeout as after } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import { compareMoments, type Id, type Moment } from '../model/id.js';
 import type { Entry, Notification } from '../model/notification.js';
+import { pause } from '../model/pause.js';
 import { type Problem, unavailable } from '../model/problem.js';
+import { reasonOf } from '../model/reason.js';
 import { type Retention, weigh } from '../model/retention.js';
 import { StartError } from '../model/start-error.js';
 import { openRedis, type RedisClient, untilReady } from '../redis/client.js';
@@ -74,7 +75,11 @@ export class RedisJournal implements Journal {
   #last: Moment & { readonly id: Id } = { id: '0-0', time: 0, sequence: 0 };
   #available = false;
   #lagMs = 0;
-  #trouble: string | undefined;
+  #isInTrouble = false;
+  /** Whether the last reading went wrong. */
+  #readerFails = false;
+  /** Since when there is something newer than what was delivered, of the clock `performance.now`. */
+  #behindSince: number | undefined;
   #beating: Promise<void> | undefined;
   #following: Promise<void> | undefined;
   #closed: Promise<void> | undefined;
@@ -170,10 +175,10 @@ export class RedisJournal implements Journal {
 
   #failed(error: unknown): void {
     if (this.#closing.signal.aborted) return;
-    const reason = error instanceof Error ? error.message || error.name : String(error);
-    if (reason === this.#trouble) return;
-    this.#trouble = reason;
-    this.#options.log.error({ reason }, 'the journal has no connection to Redis');
+    // Of an outage that three connections notice, the first word.
+    if (this.#isInTrouble) return;
+    this.#isInTrouble = true;
+    this.#options.log.error({ reason: reasonOf(error) }, 'the journal has no connection to Redis');
   }
 
   /** Does something at the start, as soon as Redis is there, however long that takes. */
@@ -255,7 +260,9 @@ export class RedisJournal implements Journal {
       if (signal.aborted) return;
       try {
         await this.#readNext();
+        this.#readerFails = false;
       } catch (error) {
+        this.#readerFails = true;
         this.#failed(error);
         await pause(PAUSE_MS, signal);
       }
@@ -322,9 +329,10 @@ export class RedisJournal implements Journal {
       try {
         await this.#beat();
         if (this.#closed !== undefined) return;
-        if (this.#trouble !== undefined)
+        if (this.#isInTrouble && !this.#readerFails) {
+          this.#isInTrouble = false;
           this.#options.log.info('the journal has its connection to Redis again');
-        this.#trouble = undefined;
+        }
         this.#available = true;
       } catch (error) {
         this.#refuse(error);
@@ -334,23 +342,20 @@ export class RedisJournal implements Journal {
   }
 
   async #beat(): Promise<Id> {
-    const word = JSON.stringify({ connections: this.#options.connections(), lagMs: this.#lagMs });
-    const words = [this.#peers.node, word, GONE_MS, ...this.#limits];
+    const word = `${this.#options.connections()} ${this.#lagMs}`;
+    const words = [this.#peers.node, word, GONE_MS, ...this.#limits, this.#last.id];
     if (!this.#available) await this.#teach();
     const reply = await this.#commands.eval(BEAT, this.#keys.length, ...this.#keys, ...words);
     if (!Array.isArray(reply)) throw new Error('Redis did not answer with a list');
-    const [now, newest, floor, ...nodes] = reply.map(String);
-    const behind = compareMoments(momentOf(String(newest)), this.#last) > 0;
-    this.#lagMs = behind && this.#following !== undefined ? Number(now) - this.#last.time : 0;
+    const [newest, floor, ...nodes] = reply.map(String);
+    const isBehind =
+      this.#following !== undefined && compareMoments(momentOf(String(newest)), this.#last) > 0;
+    const now = performance.now();
+    this.#behindSince = isBehind ? (this.#behindSince ?? now) : undefined;
+    this.#lagMs = this.#behindSince === undefined ? 0 : Math.round(now - this.#behindSince);
     this.#peers.nodes = nodesOf(nodes);
     return momentOf(String(floor)).id;
   }
-}
-
-/** Waits; until the signal, if that comes before. */
-async function pause(milliseconds: number, signal: AbortSignal): Promise<void> {
-  // It rejects only for the signal, which every loop looks at.
-  await after(milliseconds, undefined, { signal }).catch(() => undefined);
 }
 
 function refusal(cause?: unknown): Problem {
@@ -364,7 +369,8 @@ function refusal(cause?: unknown): Problem {
 function nodesOf(words: readonly string[]): NodeStatus[] {
   const nodes: NodeStatus[] = [];
   for (let at = 0; at + 1 < words.length; at += 2) {
-    const { connections, lagMs } = JSON.parse(words[at + 1] ?? '{}') as Omit<NodeStatus, 'node'>;
+    // Another version may say more, or less.
+    const [connections = 0, lagMs = 0] = (words[at + 1] ?? '').split(' ').map(word => Number(word) || 0);
     nodes.push({ node: words[at] ?? '', connections, lagMs });
   }
   return nodes;

@@ -40,6 +40,8 @@ export function openRedis(url: string, name: string, events: RedisEvents, timeou
     keepAlive: KEEP_ALIVE_MS,
     socketTimeout: SILENCE_MS,
     autoResendUnfulfilledCommands: false,
+    // Its promise nobody could catch; who subscribes does so whenever it is ready.
+    autoResubscribe: false,
     maxRetriesPerRequest: 0,
     // A server that became a replica, or is loading: the connection is made anew.
     reconnectOnError: error => /^(READONLY|LOADING|MASTERDOWN)/.test(error.message),

@@ -1,4 +1,5 @@
 import { isUtf8 } from 'node:buffer';
+import { randomUUID } from 'node:crypto';
 import type { Logger } from 'pino';
 import type { Postroom } from '../core/postroom.js';
 import { elementTexts } from '../model/json.js';
@@ -9,11 +10,13 @@ import {
   maxBodyBytes,
 } from '../model/notification.js';
 import { Problem } from '../model/problem.js';
+import { reasonOf } from '../model/reason.js';
 
 const FIRST_PAUSE_MS = 100;
 const LONGEST_PAUSE_MS = 2000;
-// Notifications published in one turn of the event loop.
+// With so many notifications in hand they are published, before more messages are opened.
 const MOST_AT_ONCE = 1000;
+const WARNING_INTERVAL_MS = 10_000;
 // Of a batch with many faults, so many are told.
 const MOST_REASONS = 5;
 
@@ -75,6 +78,7 @@ export class Intake {
   lastError: { readonly at: string; readonly reason: string } | undefined;
   /** What is wrong now, so that it is logged once. */
   #trouble: string | undefined;
+  readonly #warned = new Map<string, number>();
 
   constructor(options: IntakeOptions) {
     this.#options = options;
@@ -102,10 +106,19 @@ export class Intake {
 
   /** Notes that the source, or the journal, has a fault and that it is tried again. Logged once until `recovered`. */
   failed(what: string, error: unknown): void {
-    const reason = error instanceof Error ? error.message || error.name : String(error);
+    const reason = reasonOf(error);
     this.#note(`${what}: ${reason}`);
     if (what !== this.#trouble) this.#log.warn({ reason }, what);
     this.#trouble = what;
+  }
+
+  /** Notes something that happened, and is over; logged every ten seconds at the most. */
+  warn(what: string): void {
+    const now = this.#options.now();
+    this.#note(what);
+    if (now < (this.#warned.get(what) ?? 0) + WARNING_INTERVAL_MS) return;
+    this.#warned.set(what, now);
+    this.#log.warn(what);
   }
 
   /** Notes that it works, for the first time or again. */
@@ -128,7 +141,8 @@ export class Intake {
     try {
       const given = textOf(body, this.#maxBodyBytes);
       const text = translate === undefined ? given : translate(given);
-      const beside: KeyBeside | undefined = key === undefined ? undefined : { key, chosen: false };
+      // One of our own where there is none: what a journal refused it may have taken all the same, and it is tried again.
+      const beside: KeyBeside = { key: key ?? randomUUID(), chosen: false };
       const { items } = this.#options.parse(text, beside);
       const notifications = items.filter(isNotification);
       if (notifications.length === items.length) return { notifications };

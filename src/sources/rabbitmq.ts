@@ -1,11 +1,9 @@
-import { setTimeout as after } from 'node:timers/promises';
 import { type Channel, type ChannelModel, type ConfirmChannel, type ConsumeMessage, connect } from 'amqplib';
+import { keepTrying, waitBriefly } from './attempts.js';
 import { Gatherer } from './gatherer.js';
 import { type Intake, type Message, type Refused, Stopped } from './intake.js';
 import type { Source, SourceSettings, SourceStatus } from './source.js';
 
-const FIRST_PAUSE_MS = 100;
-const LONGEST_PAUSE_MS = 5000;
 const CONNECT_TIMEOUT_MS = 5000;
 const HEARTBEAT_SECONDS = '10';
 const LAG_INTERVAL_MS = 2000;
@@ -41,7 +39,7 @@ export class RabbitMqSource implements Source {
   }
 
   start(): void {
-    this.#working ??= this.#work();
+    this.#working ??= keepTrying(this.#intake, 'RabbitMQ cannot be read', () => this.#consume());
   }
 
   async stop(): Promise<void> {
@@ -54,23 +52,8 @@ export class RabbitMqSource implements Source {
     return { connected: this.#session?.isConsuming ?? false, lag: this.#session?.lag };
   }
 
-  /** One session after the other, with growing pauses while they fail. */
-  async #work(): Promise<void> {
-    const { stopping } = this.#intake;
-    let pause = FIRST_PAUSE_MS;
-    while (!stopping.aborted) {
-      const error = await this.#consume().catch((error: unknown) => error);
-      if (stopping.aborted) return;
-      this.#intake.failed('RabbitMQ cannot be read', error);
-      // It rejects only when the server stops.
-      await after(pause * (0.5 + Math.random() / 2), undefined, { signal: stopping }).catch(() => undefined);
-      pause = this.#session?.hasConsumed ? FIRST_PAUSE_MS : Math.min(2 * pause, LONGEST_PAUSE_MS);
-    }
-  }
-
   /** Resolves, with why, when the session is over; rejects where it did not come about. */
   async #consume(): Promise<unknown> {
-    this.#session = undefined;
     const connection = await connect(this.#url, {
       timeout: CONNECT_TIMEOUT_MS,
       keepAlive: true,
@@ -81,7 +64,7 @@ export class RabbitMqSource implements Source {
     this.#session = session;
     if (this.#intake.stopping.aborted) session.end(new Stopped());
     try {
-      await session.consume(this.#prefetch);
+      await Promise.race([session.consume(this.#prefetch), session.over]);
       return await session.over;
     } finally {
       await session.close();
@@ -95,7 +78,6 @@ class Session {
   readonly over: Promise<unknown>;
   end: (reason: unknown) => void = () => undefined;
   isConsuming = false;
-  hasConsumed = false;
   readonly #connection: ChannelModel;
   readonly #queue: string;
   readonly #intake: Intake;
@@ -125,7 +107,7 @@ class Session {
   }
 
   get lag(): number | undefined {
-    return this.#waiting === undefined ? undefined : this.#waiting + this.#held;
+    return this.#waiting === undefined || this.#isOver ? undefined : this.#waiting + this.#held;
   }
 
   /** Resolves when deliveries come; rejects with the broker's reason where it will not have it. */
@@ -138,7 +120,6 @@ class Session {
     await this.#channel.prefetch(prefetch);
     await this.#channel.consume(this.#queue, delivery => this.#receive(delivery));
     this.isConsuming = !this.#isOver;
-    this.hasConsumed = true;
     this.#intake.recovered('reading the RabbitMQ queue');
     await this.#ask();
   }
@@ -147,11 +128,10 @@ class Session {
   async close(): Promise<void> {
     this.end(new Stopped());
     clearTimeout(this.#asking);
-    await this.#deliveries.clear();
-    const closing = this.#connection.close().catch(() => undefined);
-    const timeout = new AbortController();
-    await Promise.race([closing, after(CLOSE_TIMEOUT_MS, undefined, timeout).catch(() => undefined)]);
-    timeout.abort();
+    // Those in hand must be done before they come again by another session, unless there will be none.
+    const handled = this.#deliveries.clear();
+    await (this.#intake.stopping.aborted ? waitBriefly(handled, CLOSE_TIMEOUT_MS) : handled);
+    await waitBriefly(this.#connection.close(), CLOSE_TIMEOUT_MS);
   }
 
   /** What is there may have other arguments than ours, so it is looked for first: on a channel that ends where it is not. */
@@ -206,7 +186,13 @@ class Session {
         persistent: true,
       });
     }
-    await this.#dead.waitForConfirms();
+    // A broker that is short of memory does not read what is published.
+    await Promise.race([this.#dead.waitForConfirms(), this.#failure()]);
+  }
+
+  /** Rejects when the session is over. */
+  async #failure(): Promise<never> {
+    throw await this.over;
   }
 
   /** Asks how many there are, again and again. */
@@ -217,8 +203,8 @@ class Session {
       this.#waiting = messageCount;
     } catch (error) {
       this.end(error);
-      return;
     }
+    if (this.#isOver) return;
     this.#asking = setTimeout(() => void this.#ask(), LAG_INTERVAL_MS);
   }
 }

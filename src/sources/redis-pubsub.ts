@@ -1,6 +1,6 @@
-import { setTimeout as after } from 'node:timers/promises';
 import { isConnectionId } from '../model/address.js';
 import { memberText } from '../model/json.js';
+import { pause } from '../model/pause.js';
 import { openRedis, type RedisClient } from '../redis/client.js';
 import { Lease } from '../redis/lease.js';
 import { Gatherer } from './gatherer.js';
@@ -76,6 +76,7 @@ export class RedisPubSubSource implements Source {
     await this.#working;
     await this.#checking;
     this.#redis.disconnect();
+    this.#dropped += this.#waiting.size;
     await this.#waiting.clear();
     await this.#turn?.lease.release().catch(error => this.#failed(error));
     this.#turn?.redis.disconnect();
@@ -94,8 +95,7 @@ export class RedisPubSubSource implements Source {
     const { stopping } = this.#intake;
     while (!stopping.aborted) {
       await this.#check();
-      // It rejects only when the server stops.
-      await after(CHECK_MS, undefined, { signal: stopping }).catch(() => undefined);
+      await pause(CHECK_MS, stopping);
     }
   }
 
@@ -126,10 +126,11 @@ export class RedisPubSubSource implements Source {
   }
 
   #receive(channel: Buffer, body: Buffer): void {
-    if (this.#intake.stopping.aborted) return;
+    // Whoever has the turn by now hears it too.
+    if (this.#turn?.lease.isHeld === false) return;
     if (this.#waiting.size >= MAX_WAITING || this.#waitingBytes + body.length > MAX_WAITING_BYTES) {
       this.#dropped++;
-      this.#intake.failed('messages of Redis Pub/Sub are dropped', 'the journal does not keep up');
+      this.#intake.warn('messages of Redis Pub/Sub are dropped, since the journal does not keep up');
       return;
     }
     const room = String(channel);

@@ -1,7 +1,8 @@
-import { setTimeout as after } from 'node:timers/promises';
 import { fieldsToJson } from '../model/form.js';
+import { pause } from '../model/pause.js';
 import { openRedis, type RedisClient, untilReady } from '../redis/client.js';
 import { Lease } from '../redis/lease.js';
+import { keepTrying } from './attempts.js';
 import type { Intake, Message } from './intake.js';
 import type { Source, SourceSettings, SourceStatus } from './source.js';
 
@@ -56,7 +57,7 @@ export class RedisStreamSource implements Source {
   }
 
   start(): void {
-    this.#reading ??= this.#read();
+    this.#reading ??= keepTrying(this.#intake, WHAT_FAILED, () => this.#readAll());
   }
 
   async stop(): Promise<void> {
@@ -68,7 +69,7 @@ export class RedisStreamSource implements Source {
   }
 
   status(): SourceStatus {
-    return { connected: this.#connected, lag: this.#lag };
+    return { connected: this.#connected, lag: this.#connected ? this.#lag : undefined };
   }
 
   #failed(error: unknown): void {
@@ -76,29 +77,24 @@ export class RedisStreamSource implements Source {
     if (!this.#intake.stopping.aborted) this.#intake.failed(WHAT_FAILED, error);
   }
 
-  async #read(): Promise<void> {
-    const { stopping } = this.#intake;
-    for (;;) {
-      await untilReady(this.#redis, stopping);
-      if (stopping.aborted) return;
-      try {
-        await this.#readAll();
-      } catch (error) {
-        this.#failed(error);
-        await this.#pause(PAUSE_MS);
-      }
-    }
-  }
-
   /** Reads until something goes wrong or the server stops. */
   async #readAll(): Promise<void> {
-    await this.#makeGroup();
-    if (!this.#connected) this.#intake.recovered('reading the Redis stream');
-    this.#connected = true;
-    while (!this.#intake.stopping.aborted) {
-      await this.#measureLag();
-      if (await this.#lease.hold()) await this.#readWhileHeld();
-      else await this.#pause(PAUSE_MS);
+    const { stopping } = this.#intake;
+    await untilReady(this.#redis, stopping);
+    if (stopping.aborted) return;
+    try {
+      await this.#makeGroup();
+      this.#intake.recovered('reading the Redis stream');
+      while (!stopping.aborted) {
+        await this.#measureLag();
+        const isOurs = await this.#lease.hold();
+        // The connection may have been lost and be back without a command that failed.
+        this.#connected = true;
+        if (isOurs) await this.#readWhileHeld();
+        else await pause(PAUSE_MS, stopping);
+      }
+    } finally {
+      this.#connected = false;
     }
   }
 
@@ -107,6 +103,7 @@ export class RedisStreamSource implements Source {
     let from = '0';
     while (!this.#intake.stopping.aborted && (await this.#lease.hold())) {
       const entries = await this.#next(from);
+      this.#connected = true;
       await this.#take(entries);
       if (from !== '>') from = entries.at(-1)?.[0].toString() ?? '>';
       await this.#measureLag();
@@ -135,7 +132,7 @@ export class RedisStreamSource implements Source {
       fields === null ? [] : [this.#messageOf(String(id), fields)],
     );
     if (messages.length < entries.length)
-      this.#intake.failed('entries were trimmed from the Redis stream before they were taken', this.#stream);
+      this.#intake.warn('entries were trimmed from the Redis stream before they were taken');
     for (const { body, reason, message } of await this.#intake.take(messages)) {
       const fields = ['json', body, 'reason', reason, 'id', message.id];
       await this.#redis.xadd(`${this.#stream}.dead`, 'MAXLEN', '~', MAX_DEAD, '*', ...fields);
@@ -172,11 +169,6 @@ export class RedisStreamSource implements Source {
     // Redis before 7 does not tell, nor does any where entries were deleted from the middle.
     const lag = group?.get('lag');
     this.#lag = typeof lag === 'number' ? lag + Number(group?.get('pending')) : undefined;
-  }
-
-  async #pause(milliseconds: number): Promise<void> {
-    // It rejects only when the server stops, which the loops look at.
-    await after(milliseconds, undefined, { signal: this.#intake.stopping }).catch(() => undefined);
   }
 }
 

@@ -59,6 +59,8 @@ async function answers(path: string): Promise<boolean> {
     return true;
   } catch (error) {
     if (NOBODY.includes(String(codeOf(error)))) return false;
+    // Another user's.
+    if (codeOf(error) === 'EACCES') return true;
     throw error;
   } finally {
     socket.destroy();

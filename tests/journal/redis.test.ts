@@ -140,6 +140,45 @@ describeWith(['redis'], 'JOURNAL=redis', () => {
     expect(away.skipped).toEqual([]);
   });
 
+  it('gives ids that are newer than all that a node has delivered, also where Redis forgot those and its clock is behind', async () => {
+    const prefix = newPrefix();
+    const one = await open(prefix);
+    const two = await open(prefix);
+    const client = new Redis(redis.url);
+    // As a failover does it whose new master had not heard of the newest entry, by a clock that is a minute behind.
+    const [seconds] = await client.time();
+    const ahead = `${Number(seconds) * 1000 + 60_000}-0`;
+    const entries = `{${prefix}}:journal:entries`;
+    const fields = [
+      'p',
+      one.floor,
+      'o',
+      'gone',
+      's',
+      0,
+      'w',
+      300,
+      'k',
+      '',
+      'n',
+      '[["room:a"],"e",[],null]',
+      'd',
+      '1',
+    ];
+    await client.xadd(entries, ahead, ...fields);
+    await until(() => one.delivered.length === 1 && two.delivered.length === 1);
+    await client.del(entries);
+    // Each node tells with its next sign of life how far it was.
+    while ((await client.exists(entries)) === 0);
+    client.disconnect();
+    await one.journal.append(notification('2'));
+    await two.journal.append(notification('3'));
+    for (const { delivered } of [one, two]) {
+      await until(() => delivered.length === 3);
+      expect(datas(delivered)).toEqual(['1', '2', '3']);
+    }
+  });
+
   it('says within its bound that a node did not tell its part', async () => {
     const prefix = newPrefix();
     const network = await startProxy();

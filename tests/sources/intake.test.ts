@@ -8,18 +8,20 @@ import { Intake, Stopped } from '../../src/sources/intake.js';
 const LIMITS = { maxBytes: 1000, retentionSeconds: 600 };
 
 /** An intake in front of a journal that is told when to fail; what it logged, and what went through, in order. */
-function make(fails: () => boolean = () => false) {
+function make(fails: () => boolean = () => false, refused: 'not taken' | 'taken all the same' = 'not taken') {
   const published: string[] = [];
   const keys: (string | undefined)[] = [];
   const logged: { level: number; msg: string; reason?: string; source?: string }[] = [];
   const known = new Set<string>();
   const postroom = {
     async publish(notification: Notification) {
-      if (fails()) throw unavailable('no room on the disk', 1);
+      const isRefused = fails();
+      if (isRefused && refused === 'not taken') throw unavailable('no room on the disk', 1);
       const { key } = notification;
       const duplicate = key !== undefined && known.has(key);
       if (key !== undefined) known.add(key);
       if (!duplicate) published.push(notification.data);
+      if (isRefused) throw unavailable('Redis did not answer in time', 1);
       keys.push(key);
       return { id: '1-0' as const, connections: 0, duplicate };
     },
@@ -70,6 +72,17 @@ describe('the intake', () => {
       { body: `[${body(3)},${body(4, { key: 'own too' })}]`, key: 'beside' },
     ]);
     expect(keys).toEqual([key, 'own', 'beside:0', 'own too']);
+  });
+
+  it('makes a key up where there is none, for a journal may have taken what it seemed to refuse', async () => {
+    let first = true;
+    const { intake, published } = make(() => {
+      const isFirst = first;
+      first = false;
+      return isFirst;
+    }, 'taken all the same');
+    await intake.take([{ body: body(1) }, { body: body(2) }]);
+    expect(published).toEqual(['1', '2']);
   });
 
   it('refuses a message larger than a batch may be without looking into it', async () => {

@@ -1,5 +1,10 @@
 import { afterAll, beforeAll, beforeEach, expect, it } from '@jest/globals';
 import { Admin, Consumer, Producer } from '@platformatic/kafka';
+import { pino } from 'pino';
+import { readConfig } from '../../src/config.js';
+import { notificationParser } from '../../src/model/notification.js';
+import { Intake } from '../../src/sources/intake.js';
+import { KafkaSource } from '../../src/sources/kafka.js';
 import { BROKER_TIMEOUT } from '../support/broker.js';
 import { connect } from '../support/client.js';
 import { untilReport } from '../support/health.js';
@@ -109,10 +114,33 @@ describeWith(['kafka'], 'a Kafka topic', () => {
     await client.quiet();
   });
 
-  it('keeps the order of each of its partitions', async () => {
+  async function administrate(work: (admin: Admin) => Promise<unknown>): Promise<void> {
     const admin = new Admin({ clientId: 'test', bootstrapBrokers: [broker.brokers] });
-    await admin.createTopics({ topics: [topic], partitions: 3, replicas: 1 });
-    await admin.close();
+    await work(admin).finally(() => admin.close());
+  }
+
+  /** The source alone, with a journal that does as it is told. */
+  function sourceAt(topic: string, publish: (notification: { data: string }) => Promise<void>): KafkaSource {
+    const config = readConfig({ KAFKA_BROKERS: broker.brokers, KAFKA_TOPIC: topic, KAFKA_GROUP: topic });
+    const maxNotificationBytes = config.MAX_NOTIFICATION_BYTES;
+    const intake = new Intake({
+      name: 'kafka',
+      postroom: {
+        async publish(notification) {
+          await publish(notification);
+          return { id: '1-0', connections: 0, duplicate: false };
+        },
+      },
+      parse: notificationParser({ maxBytes: maxNotificationBytes, retentionSeconds: 600 }),
+      maxNotificationBytes,
+      now: Date.now,
+      log: pino({ level: 'silent' }),
+    });
+    return new KafkaSource({ ...config, sharedJournal: false }, intake);
+  }
+
+  it('keeps the order of each of its partitions', async () => {
+    await administrate(admin => admin.createTopics({ topics: [topic], partitions: 3, replicas: 1 }));
     const { client } = await listen();
     for (let n = 0; n < 100; n++)
       await producer.send({
@@ -146,6 +174,76 @@ describeWith(['kafka'], 'a Kafka topic', () => {
       },
     });
   });
+
+  it('commits what was taken when it stops in the middle, so that nothing comes twice even to an empty journal', async () => {
+    const count = 20_000;
+    for (let n = 0; n < count; n += 1000)
+      await producer.send({
+        messages: Array.from({ length: 1000 }, (_, more) => record({ data: n + more })),
+      });
+    const heard: string[] = [];
+    let stopIn = () => {};
+    const someHeard = new Promise<void>(resolve => {
+      stopIn = resolve;
+    });
+    const first = sourceAt(topic, async ({ data }) => {
+      heard.push(data);
+      if (heard.length === 2000) stopIn();
+      // The journal takes its time, so that the stop falls into a chunk.
+      await new Promise(resolve => setImmediate(resolve));
+    });
+    first.start();
+    await someHeard;
+    await first.stop();
+    expect(heard.length).toBeLessThan(count);
+
+    let end = () => {};
+    const allHeard = new Promise<void>(resolve => {
+      end = resolve;
+    });
+    const second = sourceAt(topic, async ({ data }) => {
+      if (heard.push(data) >= count) end();
+    });
+    second.start();
+    await allHeard;
+    await second.stop();
+    expect(heard).toEqual(Array.from({ length: count }, (_, n) => String(n)));
+  });
+
+  it('goes on where the topic begins now, and says so, when what comes next was deleted', async () => {
+    const { server } = await listen();
+    await producer.send({ messages: [0, 1, 2].map(data => record({ data })) });
+    await untilReport(server, ({ sources }) => sources.kafka?.taken === 3);
+    await server.stop();
+    await producer.send({ messages: [3, 4, 5, 6].map(data => record({ data })) });
+    await administrate(admin =>
+      admin.deleteRecords({ topics: [{ name: topic, partitions: [{ partition: 0, offset: 5n }] }] }),
+    );
+    const later = await startServer({
+      KAFKA_BROKERS: broker.brokers,
+      KAFKA_TOPIC: topic,
+      KAFKA_GROUP: topic,
+    });
+    await untilReport(
+      later,
+      ({ sources }) =>
+        sources.kafka?.taken === 2 && /gone from the Kafka topic/.test(sources.kafka.lastError?.reason ?? ''),
+    );
+  });
+
+  it(
+    'reads partitions that are added',
+    async () => {
+      await administrate(admin => admin.createTopics({ topics: [topic], partitions: 1, replicas: 1 }));
+      const { client } = await listen();
+      await administrate(admin => admin.createPartitions({ topics: [{ name: topic, count: 3 }] }));
+      const late = producerAt(broker);
+      await late.send({ messages: [record({ data: 'new' }, { partition: 2 })] });
+      await late.close();
+      expect(await client.next()).toMatchObject({ data: 'new' });
+    },
+    BROKER_TIMEOUT,
+  );
 
   it('tells its lag', async () => {
     const { server } = await listen();

@@ -39,8 +39,9 @@ sourceContract({ name: 'rabbitmq', needs: ['rabbitmq'], keeps: true }, async () 
     async send(body) {
       channel.sendToQueue(queue, Buffer.from(body), { persistent: true });
     },
-    async deadLetters() {
-      const messages = await drain(channel, `${queue}.dead`);
+    async deadLetters(count) {
+      const messages = [];
+      while (messages.length < count) messages.push(...(await drain(channel, `${queue}.dead`)));
       return messages.map(({ content, properties }) => ({
         body: String(content),
         reason: String(properties.headers?.['x-reason']),

@@ -3,9 +3,11 @@ import { Redis } from 'ioredis';
 import { BROKER_TIMEOUT } from '../support/broker.js';
 import { connect } from '../support/client.js';
 import { untilReport } from '../support/health.js';
+import { startProcess } from '../support/process.js';
+import { startProxy } from '../support/proxy.js';
 import { startRedis } from '../support/redis-server.js';
 import { describeWith } from '../support/requires.js';
-import { startServer } from '../support/server.js';
+import { KEY, startServer } from '../support/server.js';
 import { sourceContract } from './source-contract.js';
 
 sourceContract({ name: 'redis-pubsub', needs: ['redis'], keeps: false }, async () => {
@@ -101,6 +103,67 @@ describeWith(['own-redis'], 'a Redis whose Pub/Sub was away', () => {
       await redis.publish('a', '{"room":"public.a","event":"back"}');
       redis.disconnect();
       expect(await client.next()).toMatchObject({ event: 'back' });
+    },
+    BROKER_TIMEOUT,
+  );
+});
+
+describeWith(['redis'], 'nodes that share a journal, of which one listens to Redis Pub/Sub', () => {
+  let redis: Redis;
+  let url: string;
+  beforeAll(async () => {
+    ({ url } = await startRedis());
+    redis = new Redis(url);
+  }, BROKER_TIMEOUT);
+  afterAll(() => redis.disconnect());
+
+  it(
+    'take what is published once, also after the one that listened was cut off and is back',
+    async () => {
+      const prefix = `test-${Math.random()}`;
+      const network = await startProxy();
+      const port = Number(new URL(url).port);
+      network.to(port);
+      const settings = { JOURNAL: 'redis', REDIS_PREFIX: prefix, REDIS_CHANNELS: prefix };
+      const first = await startServer({ ...settings, REDIS_URL: `redis://127.0.0.1:${network.port}` });
+      await untilReport(first, ({ status }) => status === 'ok');
+      const second = await startServer({ ...settings, REDIS_URL: url });
+      await untilReport(second, ({ status }) => status === 'ok');
+      const client = await connect(second.ws('?room=public.a'));
+      await client.nextOf('subscribed');
+      network.cut();
+      while ((await redis.pubsub('NUMSUB', prefix))[1] !== 0);
+      // The lease of the one that is gone runs out, and the other one listens.
+      while ((await redis.pubsub('NUMSUB', prefix))[1] !== 1);
+      network.to(port);
+      await untilReport(first, ({ status }) => status === 'ok');
+      await redis.publish(prefix, '{"room":"public.a","event":"once"}');
+      expect(await client.next()).toMatchObject({ event: 'once' });
+      await second.notify({ room: 'public.a', event: 'after' });
+      expect(await client.next()).toMatchObject({ event: 'after' });
+      expect((await redis.pubsub('NUMSUB', prefix))[1]).toBe(1);
+    },
+    BROKER_TIMEOUT,
+  );
+
+  it(
+    'live on when the connection breaks again while it is being made',
+    async () => {
+      const network = await startProxy();
+      const port = Number(new URL(url).port);
+      network.to(port);
+      const server = await startProcess({
+        JOURNAL: 'redis',
+        REDIS_CHANNELS: 'a',
+        REDIS_URL: `redis://127.0.0.1:${network.port}`,
+        NOTIFY_KEYS: KEY,
+      });
+      for (let cut = 0; cut < 30; cut++) {
+        network.cut();
+        network.to(port);
+        await untilReport(server, () => true);
+      }
+      await untilReport(server, ({ status }) => status === 'ok');
     },
     BROKER_TIMEOUT,
   );

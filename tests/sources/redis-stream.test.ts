@@ -19,7 +19,8 @@ sourceContract({ name: 'redis-stream', needs: ['redis'], keeps: true }, async ()
     async send(body) {
       await redis.xadd(stream, '*', 'json', body);
     },
-    async deadLetters() {
+    async deadLetters(count) {
+      while ((await redis.xlen(`${stream}.dead`)) < count);
       const entries = await redis.xrange(`${stream}.dead`, '-', '+');
       return entries.map(([, [, body = '', , reason = '']]) => ({ body, reason }));
     },

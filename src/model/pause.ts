@@ -1,0 +1,7 @@
+import { setTimeout as after } from 'node:timers/promises';
+
+/** Waits so many milliseconds; until the signal, if that comes before. Whoever goes on from here looks at the signal. */
+export async function pause(milliseconds: number, signal: AbortSignal): Promise<void> {
+  // It rejects for the signal alone.
+  await after(milliseconds, undefined, { signal }).catch(() => undefined);
+}

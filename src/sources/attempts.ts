@@ -1,0 +1,37 @@
+import { pause } from '../model/pause.js';
+import type { Intake } from './intake.js';
+
+const FIRST_PAUSE_MS = 100;
+const LONGEST_PAUSE_MS = 5000;
+// An attempt that lasted longer than this was no failure: the next pause is a short one again.
+const SERVED_MS = 10_000;
+
+/**
+ * Makes one attempt after the other to be served by a broker, with growing pauses while they fail, until the server
+ * stops. An attempt ends, by resolving to or rejecting with the reason, when the broker is lost.
+ */
+export async function keepTrying(
+  intake: Intake,
+  what: string,
+  attempt: () => Promise<unknown>,
+): Promise<void> {
+  const { stopping } = intake;
+  let milliseconds = FIRST_PAUSE_MS;
+  while (!stopping.aborted) {
+    const started = performance.now();
+    const reason = await attempt().catch((error: unknown) => error);
+    if (stopping.aborted) return;
+    intake.failed(what, reason);
+    if (performance.now() - started > SERVED_MS) milliseconds = FIRST_PAUSE_MS;
+    // With jitter, for many may have lost the same broker.
+    await pause(milliseconds * (0.5 + Math.random() / 2), stopping);
+    milliseconds = Math.min(2 * milliseconds, LONGEST_PAUSE_MS);
+  }
+}
+
+/** Waits for something that the other side may never answer, so many milliseconds at the most; how it ends does not matter. */
+export async function waitBriefly(something: Promise<unknown>, milliseconds: number): Promise<void> {
+  const deadline = new AbortController();
+  await Promise.race([something.catch(() => undefined), pause(milliseconds, deadline.signal)]);
+  deadline.abort();
+}

@@ -1,0 +1,186 @@
+import { fileURLToPath } from 'node:url';
+import { afterEach, expect, it } from '@jest/globals';
+import { BROKER_TIMEOUT, type Broker, freePort, newDirectory, startBroker } from '../support/broker.js';
+import { type OpenedPage, openPage, openSite } from '../support/browser.js';
+import { connect } from '../support/client.js';
+import { runPhp, runShell } from '../support/commands.js';
+import { reportOf, untilReport } from '../support/health.js';
+import { post } from '../support/notify.js';
+import { snippet } from '../support/readme.js';
+import { describeWith } from '../support/requires.js';
+import { KEY } from '../support/server.js';
+
+const folder = fileURLToPath(new URL('../../examples/cluster', import.meta.url));
+const ROOM = 'public.orders';
+
+interface Node {
+  readonly url: string;
+  readonly pid: number;
+}
+
+interface Example {
+  /** Where the load balancer is. */
+  readonly url: string;
+  readonly nodes: readonly [Node, Node];
+}
+
+const running = new Set<Broker>();
+// In order: what it started would outlive a script that is killed.
+afterEach(async () => {
+  await Promise.all([...running].map(example => example.stop()));
+  running.clear();
+});
+
+async function startExample(balancer: string): Promise<Example> {
+  const port = await freePort();
+  const example = await startBroker(port, [
+    {
+      program: `${folder}/run.sh`,
+      args: [],
+      directory: newDirectory('cluster'),
+      env: {
+        BALANCER: balancer,
+        PORT: String(port),
+        NODE_1_PORT: String(await freePort()),
+        NODE_2_PORT: String(await freePort()),
+        REDIS_PORT: String(await freePort()),
+        NOTIFY_KEYS: KEY,
+      },
+      ready: /Ctrl-C ends all of them/,
+    },
+  ]);
+  running.add(example);
+  const [one, two] = [...example.output().matchAll(/(http:\S+) +process (\d+)/g)].map(
+    ([, url = '', pid]) => ({ url, pid: Number(pid) }),
+  );
+  if (one === undefined || two === undefined) throw new Error(`no nodes:\n${example.output()}`);
+  return { url: `http://127.0.0.1:${port}`, nodes: [one, two] };
+}
+
+/** A page of another site, with the browser client that the servers offer, open when this resolves. */
+async function openListener({ url }: Example): Promise<OpenedPage> {
+  const page = await openPage();
+  await page.goto(
+    await openSite(`<!doctype html><meta charset="utf-8"><link rel="icon" href="data:,"><ol></ol>
+      <script src="${url}/client.js"></script>
+      <script>
+        const room = postroom('${url}/ws?room=${ROOM}');
+        window.lost = 0;
+        room.onlost = () => lost++;
+        room.on('*', (data, { event }) => {
+          const item = document.createElement('li');
+          item.textContent = event + ' ' + JSON.stringify(data);
+          document.querySelector('ol').append(item);
+        });
+      </script>`),
+  );
+  await page.waitForFunction('room.state === "open"');
+  return page;
+}
+
+/** The node that has the only connection first, then the other one. */
+async function byConnection({ nodes: [one, two] }: Example): Promise<readonly [Node, Node]> {
+  const { connections } = await reportOf(one);
+  return connections === 1 ? [one, two] : [two, one];
+}
+
+describeWith(['own-redis', 'nginx', 'php', 'chromium', 'curl'], 'examples/cluster/run.sh', () => {
+  it(
+    'shows in a browser that came through nginx what PHP posts to the other node, also when its own is killed',
+    async () => {
+      const example = await startExample('nginx');
+      const page = await openListener(example);
+      const [its, other] = await byConnection(example);
+      expect((await reportOf(other)).connections).toBe(0);
+      const direct = await connect(`${other.url.replace('http', 'ws')}/ws?room=${ROOM}`);
+      await direct.nextOf('subscribed');
+      const shown = page.locator('li');
+
+      const php = await runPhp(snippet('php-curl'), { POSTROOM_URL: other.url, POSTROOM_KEY: KEY });
+      expect(php).toMatchObject({ code: 0, stderr: '' });
+      expect(JSON.parse(php.stdout)).toMatchObject({ connections: 2, duplicate: false });
+      await shown.nth(0).waitFor();
+
+      process.kill(its.pid, 'SIGKILL');
+      await post(other, { room: ROOM, event: 'meanwhile' }).expect(200);
+      await shown.nth(1).waitFor();
+      await page.waitForFunction('room.state === "open"');
+      expect((await reportOf(other)).connections).toBe(2);
+      // Nobody may tell that one is gone: nginx finds the other, also for what only this machine may do.
+      const large = 'x'.repeat(90_000);
+      await post(example, { room: ROOM, event: 'through-nginx', data: large }).expect(200);
+      await shown.nth(2).waitFor();
+      expect((await shown.allTextContents()).map(text => text.split(' ')[0])).toEqual([
+        'order.paid',
+        'meanwhile',
+        'through-nginx',
+      ]);
+      expect(await page.evaluate('lost')).toBe(0);
+    },
+    BROKER_TIMEOUT,
+  );
+});
+
+describeWith(['own-redis', 'nginx', 'curl'], 'examples/cluster/nginx.conf', () => {
+  it(
+    'passes on the page, the client and the WebSocket, and nothing that operators see',
+    async () => {
+      const { url, nodes } = await startExample('nginx');
+      expect(await statusOf(`${url}/`)).toBe(200);
+      expect(await statusOf(`${url}/client.mjs`)).toBe(200);
+      expect(await statusOf(`${url}/health`)).toBe(404);
+      expect(await statusOf(`${url}/health/ready`)).toBe(404);
+      await spreads(url, nodes);
+    },
+    BROKER_TIMEOUT,
+  );
+});
+
+describeWith(['own-redis', 'haproxy', 'curl'], 'examples/cluster/haproxy.cfg', () => {
+  it('is accepted by HAProxy', async () => {
+    const where = 'LISTEN=127.0.0.1:8080 NODE_1=127.0.0.1:8081 NODE_2=127.0.0.1:8082 LOCAL=127.0.0.0/8';
+    const checked = await runShell(`PATH=$PATH:/usr/sbin ${where} haproxy -c -f '${folder}/haproxy.cfg'`);
+    expect(checked).toMatchObject({ code: 0, stderr: '' });
+    expect(checked.stdout).toMatch(/valid/);
+  });
+
+  it(
+    'passes WebSockets on to both nodes, and to the one that is left',
+    async () => {
+      const { url, nodes } = await startExample('haproxy');
+      expect(await statusOf(`${url}/`)).toBe(200);
+      expect(await statusOf(`${url}/client.js`)).toBe(200);
+      expect(await statusOf(`${url}/health`)).toBe(404);
+      await spreads(url, nodes);
+      process.kill(nodes[0].pid, 'SIGKILL');
+      const client = await connect(`${url.replace('http', 'ws')}/ws?room=${ROOM}`);
+      await client.nextOf('subscribed');
+      // One that was sent on a connection to the dead is answered with 502: it may have been taken, and is tried again.
+      const again = { room: ROOM, event: 'through-haproxy', key: 'once' };
+      while ((await post({ url }, again)).status !== 200);
+      expect(await client.next()).toMatchObject({ event: 'through-haproxy' });
+      await client.quiet();
+    },
+    BROKER_TIMEOUT,
+  );
+});
+
+async function statusOf(url: string): Promise<number> {
+  return (await fetch(url)).status;
+}
+
+/** That two clients come to two nodes, and hear what is posted to either. */
+async function spreads(url: string, nodes: readonly [Node, Node]): Promise<void> {
+  const clients = [];
+  for (let count = 0; count < 2; count++) {
+    const client = await connect(`${url.replace('http', 'ws')}/ws?room=${ROOM}`);
+    await client.nextOf('subscribed');
+    clients.push(client);
+  }
+  for (const node of nodes) await untilReport(node, ({ connections }) => connections === 1);
+  for (const node of nodes) {
+    const answer = await post(node, { room: ROOM, event: 'e' }).expect(200);
+    expect(answer.body).toMatchObject({ connections: 2 });
+    for (const client of clients) expect(await client.next()).toMatchObject({ id: answer.body.id });
+  }
+}
