@@ -1,56 +1,57 @@
 /** Starts the server under test and the load side, each on a core of its own, and stops them again. */
-import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, mkdtempSync, rmSync } from 'node:fs';
-import { createServer } from 'node:net';
-import { availableParallelism, tmpdir } from 'node:os';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
+import { startBroker, whyNo } from './brokers.js';
+import { freePort, LOAD_CORE, pinned, SERVER_CORE, start } from './processes.js';
+import { SERVERS } from './servers.js';
 
-const SERVER_CORE = 0;
-const LOAD_CORE = 1;
 const START_SECONDS = 20;
 
 export const KEY = 'bench-key-0123456789abcdef-0123456789abcdef';
 export const JWT_SECRET = 'bench-secret-0123456789abcdef-0123456789abcdef';
 
-/** The servers by name; `joined` is what tells a listener that it will now be served. */
-const SERVERS = {
-  baseline: { file: path('./baseline.js'), joined: 'upgrade' },
-  postroom: { file: path('../dist/main.js'), joined: 'subscribed', journal: 'memory' },
-  disk: { file: path('../dist/main.js'), joined: 'subscribed', journal: 'disk' },
-};
-
-export const pinned =
-  availableParallelism() > LOAD_CORE && spawnSync('taskset', ['-c', `${LOAD_CORE}`, 'true']).status === 0;
-
-for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => process.exit(1)); // takes the children along
-
 /**
- * Runs one measurement against one server, both sides freshly started and gone afterwards.
+ * Runs one measurement against one server, or several that share a broker, all freshly started and gone afterwards.
+ * @param prepare is given the broker, where there is one, before the server is started
  * @param settings of the server, where the question needs others than the defaults
  */
-export async function withServer(name, measure, settings = {}) {
-  const server = await startServer(name, settings);
+export async function withServer(name, measure, { prepare, settings = {} } = {}) {
+  const spec = SERVERS[name];
+  const broker = spec.broker && (await startBroker(spec.broker, spec.unpinned ? undefined : LOAD_CORE));
   try {
-    const load = startLoad(server);
+    if (broker) await prepare?.(broker);
+    const server = await startServer(name, { ...spec.settings?.(broker?.address), ...settings }, broker);
     try {
-      return await measure(load, server);
+      const load = startLoad(server);
+      try {
+        return await measure(load, server);
+      } finally {
+        load.stop();
+      }
     } finally {
-      load.stop();
+      await server.stop();
     }
   } finally {
-    server.stop();
+    await broker?.stop();
   }
 }
 
-async function startServer(name, settings) {
-  const { file, joined, journal } = SERVERS[name];
+/** Why that server cannot be measured here; undefined where it can. */
+export function whyNot(name) {
+  const { broker } = SERVERS[name];
+  return broker && whyNo(broker);
+}
+
+async function startServer(name, settings, broker) {
+  const { file, joined, journal, source, socket, nodes: count } = SERVERS[name];
   if (!existsSync(file)) throw new Error(`${file} does not exist: npm run build makes it`);
-  const port = await freePort();
   const directory = mkdtempSync(join(tmpdir(), 'postroom-bench-'));
-  const launch = async () => {
-    const child = start(SERVER_CORE, [file], {
+  const launch = async port => {
+    const child = start(SERVER_CORE, process.execPath, [file], {
       // Nothing of the caller's settings, and a directory without .env: the defaults are what is measured.
       env: {
         PATH: process.env.PATH,
@@ -66,39 +67,44 @@ async function startServer(name, settings) {
       cwd: directory,
       stdio: ['ignore', 'inherit', 'inherit'],
     });
-    await ready(child, port);
+    await ready(child, port, source);
     return child;
   };
-  let child = await launch();
+  const ports = await Promise.all(Array.from({ length: count }, freePort));
+  const children = await Promise.all(ports.map(launch));
+  const [port] = ports;
   return {
     name,
     port,
+    ports,
     joined,
+    source,
+    broker,
+    /** Where it takes requests of publishers, beside its ports. */
+    socket: socket && join(directory, socket),
     get pid() {
-      return child.pid;
+      return children[0].pid;
     },
+    pids: children.map(child => child.pid),
     /** Ends it with kill -9 and starts it again on what it left; returns the seconds from spawn to ready. */
     async restart() {
-      const gone = once(child, 'exit');
-      child.kill('SIGKILL');
-      await gone;
+      await kill(children[0]);
       const before = performance.now();
-      child = await launch();
+      children[0] = await launch(port);
       return (performance.now() - before) / 1000;
     },
-    stop: () => stop(child, directory),
+    async stop() {
+      await Promise.all(children.map(kill));
+      rmSync(directory, { recursive: true, force: true });
+    },
   };
 }
 
-function stop(child, directory) {
-  child.once('exit', () => rmSync(directory, { recursive: true, force: true }));
-  child.kill('SIGKILL');
-}
-
 /** Starts load.js; `ask` sends it one command and waits for what came of it. */
-function startLoad({ pid, port, joined }) {
-  const settings = { pid, cores: pinned ? [SERVER_CORE, LOAD_CORE] : [], port, joined, key: KEY };
-  const child = start(LOAD_CORE, [path('./load.js'), JSON.stringify(settings)], {
+function startLoad({ pids, ports, joined, source, socket, broker }) {
+  const cores = pinned ? [SERVER_CORE, LOAD_CORE] : [];
+  const settings = { pids, broker, cores, ports, socket, source, joined, key: KEY };
+  const child = start(LOAD_CORE, process.execPath, [path('./load.js'), JSON.stringify(settings)], {
     stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
   });
   return {
@@ -116,34 +122,24 @@ function startLoad({ pid, port, joined }) {
   };
 }
 
-function start(core, args, options) {
-  const line = pinned ? ['taskset', '-c', `${core}`, process.execPath] : [process.execPath];
-  const child = spawn(line[0], [...line.slice(1), ...args], options);
-  const kill = () => child.kill('SIGKILL');
-  process.once('exit', kill);
-  child.once('exit', () => process.off('exit', kill));
-  return child;
+async function kill(child) {
+  if (child.exitCode !== null || child.signalCode !== null) return;
+  const gone = once(child, 'exit');
+  child.kill('SIGKILL');
+  await gone;
 }
 
-async function ready(child, port) {
+/** Ready is one with a source only when that is connected too. */
+async function ready(child, port, source) {
   const end = Date.now() + START_SECONDS * 1000;
   while (Date.now() < end && child.exitCode === null) {
-    const answer = await fetch(`http://127.0.0.1:${port}/health/ready`).catch(() => null);
-    if (answer?.ok) return;
-    await new Promise(resolve => setTimeout(resolve, 20));
+    const page = `http://127.0.0.1:${port}/health`;
+    const answer = await fetch(source ? page : `${page}/ready`).catch(() => null);
+    if (answer?.ok && (!source || (await answer.json()).status === 'ok')) return;
+    await sleep(20);
   }
   child.kill('SIGKILL');
   throw new Error('the server did not become ready');
-}
-
-function freePort() {
-  return new Promise((resolve, reject) => {
-    const probe = createServer().once('error', reject);
-    probe.listen(0, '127.0.0.1', () => {
-      const { port } = probe.address();
-      probe.close(() => resolve(port));
-    });
-  });
 }
 
 function path(relative) {

@@ -2,49 +2,64 @@
  * The load side, a process of its own: holds the listeners, publishes, counts, and reads the server's CPU at
  * the same moments as its own. The harness starts it and sends one command at a time:
  *
- *   connect  { paths, together }                         opens a listener for each path, so many at a time
- *   fanout   { connections, window, warm, seconds }      publishes to all listeners, see load/fanout.js
- *   publish  { connections, keepAlive, warm, seconds }   publishes to a room without listeners
- *   stall    { count }                                   so many of the listeners stop reading
- *   stream   { connections, rate, bytes, warm, seconds } publishes so many a second, see load/stream.js
- *   catchUp  {}                                          who stopped reads on, until all have heard everything
- *   reconnect { paths, missed }                          a listener for each path, see load/reconnect.js
+ *   connect  { paths, together, node }                    opens a listener for each path, so many at a time
+ *   fanout   { connections, window, warm, seconds, node } publishes to all listeners, see load/fanout.js
+ *   publish  { connections, keepAlive, warm, seconds }    publishes to a room without listeners
+ *   stall    { count }                                    so many of the listeners stop reading
+ *   stream   { connections, rate, bytes, warm, seconds }  publishes so many a second, see load/stream.js
+ *   catchUp  {}                                           who stopped reads on, until all have heard everything
+ *   reconnect { paths, missed }                           a listener for each path, see load/reconnect.js
+ *   singles  { warm, count, rate }                        publishes one by one, each when the last was heard
+ *   drain    { warm, seconds }                            what the server takes of that which waits at the broker
+ *   flood    { pipelines, count, warm, seconds }          the same while it is sent, without pause
+ *
+ * Where there are several servers, listeners and publishers go to all of them in turn, or to `node` alone. With a
+ * Unix socket they publish there.
  *
  * Every answer carries what load/usage.js says. A failure ends the process.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Fanout } from './load/fanout.js';
+import { begun, intakeOf, keepSending } from './load/intake.js';
 import { listen } from './load/listener.js';
-import { notifyRequest, openFreshPublisher, openPublisher } from './load/publisher.js';
+import { notifyBody, notifyRequest, openFreshPublisher, openPublisher } from './load/publisher.js';
 import { reconnectAll } from './load/reconnect.js';
+import { openSender } from './load/senders.js';
 import { Stream } from './load/stream.js';
 import { mark, usageSince } from './load/usage.js';
 
-const { pid, cores, port, joined, key } = JSON.parse(process.argv[2]);
-const target = { pid, cores };
-const commands = { connect, fanout, publish, stall, stream, catchUp, reconnect };
+const { pids, broker, cores, ports, socket, source, joined, key } = JSON.parse(process.argv[2]);
+const target = { pids, broker, cores };
+const [port] = ports;
+const targets = socket ? [{ path: socket }] : ports.map(port => ({ host: '127.0.0.1', port }));
+const intake = intakeOf({ port, key, source });
+const commands = { connect, fanout, publish, stall, stream, catchUp, reconnect, singles, drain, flood };
 const listeners = [];
 let running = { drained: Promise.resolve() }; // the fan-out whose notifications arrive
 
 process.on('message', async ({ command, options }) => process.send(await commands[command](options)));
 process.on('disconnect', () => process.exit());
 
-async function connect({ paths, together }) {
+async function connect({ paths, together, node }) {
   await running.drained;
   const before = mark(target);
   const heard = (listener, count) => running.heard(listener, count);
   let next = 0;
   async function openInTurn() {
-    while (next < paths.length) listeners.push(await listen({ port, path: paths[next++], joined, heard }));
+    while (next < paths.length) {
+      const port = ports[node ?? next % ports.length];
+      listeners.push(await listen({ port, path: paths[next++], joined, heard }));
+    }
   }
   await Promise.all(Array.from({ length: together }, openInTurn));
   return usageSince(before, target);
 }
 
-async function fanout({ connections, window, warm, seconds }) {
+async function fanout({ connections, window, warm, seconds, node }) {
   await running.drained;
-  const request = notifyRequest({ port, key, room: 'public.bench' });
-  const fanout = new Fanout({ port, request, listeners, connections, window });
+  const request = notifyRequest({ key, room: 'public.bench' });
+  const to = node === undefined ? targets : [targets[node]];
+  const fanout = new Fanout({ targets: to, request, listeners, connections, window });
   running = fanout;
   await sleep(warm * 1000);
   const before = mark(target);
@@ -58,7 +73,7 @@ async function fanout({ connections, window, warm, seconds }) {
 }
 
 async function publish({ connections, keepAlive, warm, seconds }) {
-  const request = notifyRequest({ port, key, room: 'public.empty' });
+  const request = notifyRequest({ key, room: 'public.empty' });
   const open = keepAlive ? openPublisher : openFreshPublisher;
   let answers = 0;
   let stopped = false;
@@ -67,7 +82,9 @@ async function publish({ connections, keepAlive, warm, seconds }) {
     if (stopped) publisher.close();
     else publisher.post();
   }
-  for (let n = 0; n < connections; n++) open({ port, request, answered }).post();
+  for (let n = 0; n < connections; n++) {
+    open({ to: targets[n % targets.length], request, answered }).post();
+  }
   await sleep(warm * 1000);
   const before = mark(target);
   const answersBefore = answers;
@@ -88,8 +105,8 @@ async function stall({ count }) {
 
 async function stream({ connections, rate, bytes, warm, seconds }) {
   await running.drained;
-  const request = notifyRequest({ port, key, room: 'public.bench', data: 'x'.repeat(bytes) });
-  const stream = new Stream({ port, request, listeners, connections, rate });
+  const request = notifyRequest({ key, room: 'public.bench', data: 'x'.repeat(bytes) });
+  const stream = new Stream({ to: targets[0], request, listeners, connections, rate });
   running = stream;
   await sleep(warm * 1000);
   const before = mark(target);
@@ -114,6 +131,70 @@ async function reconnect({ paths, missed }) {
   const usage = usageSince(before, target);
   await check();
   return usage;
+}
+
+async function singles({ warm, count, rate }) {
+  await running.drained;
+  const room = 'public.bench';
+  const send = broker ? await brokerSender(room) : openPoster(notifyRequest({ key, room }));
+  const latencies = [];
+  let arrived = () => {};
+  running = { drained: Promise.resolve(), heard: () => arrived(performance.now()) };
+  const before = mark(target);
+  for (let n = 0; n < warm + count; n++) {
+    const arrival = new Promise(resolve => {
+      arrived = resolve;
+    });
+    const handedOver = performance.now();
+    send();
+    const latency = (await arrival) - handedOver;
+    if (n >= warm) latencies.push(latency);
+    await sleep(Math.max(0, 1000 / rate - latency));
+  }
+  return { ...usageSince(before, target), ...percentiles(latencies) };
+}
+
+async function drain({ warm, seconds }) {
+  await begun(intake);
+  const usage = await intakeDuring(warm, seconds);
+  await sleep(seconds * 100);
+  const { taken } = await intake();
+  if (taken === usage.takenInAll) throw new Error('the broker was empty before the end: fill it with more');
+  return usage;
+}
+
+async function flood({ pipelines, count, warm, seconds }) {
+  const sender = await openSender(source, broker.address, notifyBody({ room: 'public.empty' }));
+  const stop = keepSending(sender, { pipelines, count });
+  await begun(intake);
+  const usage = await intakeDuring(warm, seconds);
+  await stop();
+  return usage;
+}
+
+async function intakeDuring(warm, seconds) {
+  await sleep(warm * 1000);
+  const first = await intake();
+  const before = mark(target);
+  await sleep(seconds * 1000);
+  const last = await intake();
+  const usage = usageSince(before, target);
+  return {
+    ...usage,
+    taken: last.taken - first.taken,
+    dropped: last.dropped - first.dropped,
+    takenInAll: last.taken,
+  };
+}
+
+async function brokerSender(room) {
+  const sender = await openSender(source, broker.address, notifyBody({ room }));
+  return () => void sender.send(1);
+}
+
+function openPoster(request) {
+  const publisher = openPublisher({ to: targets[0], request, answered() {} });
+  return () => publisher.post();
 }
 
 function percentiles(values) {

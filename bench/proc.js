@@ -6,10 +6,16 @@ const TICK_MICROS = 10_000; // the unit of /proc/stat, fixed at 1/100 s
 /** CPU time that all threads of a process have used, in µs; /proc/PID/stat would only count in steps of 10 ms. */
 export function cpuMicros(pid) {
   let nanos = 0;
-  for (const thread of readdirSync(`/proc/${pid}/task`)) {
-    nanos += Number(readFileSync(`/proc/${pid}/task/${thread}/schedstat`, 'latin1').split(' ')[0]);
-  }
+  for (const thread of readdirSync(`/proc/${pid}/task`)) nanos += threadNanos(pid, thread);
   return nanos / 1000;
+}
+
+function threadNanos(pid, thread) {
+  try {
+    return Number(readFileSync(`/proc/${pid}/task/${thread}/schedstat`, 'latin1').split(' ')[0]);
+  } catch {
+    return 0; // it ended between the listing and now
+  }
 }
 
 /** Time that the given cores were at work for anybody, or were taken away by a hypervisor, in µs. */

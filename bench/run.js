@@ -1,6 +1,6 @@
 /**
  * npm run bench                    every question
- * npm run bench -- storm connect   some of them
+ * npm run bench -- storm connect   some of them; those with a name in common, such as intake/kafka, by that too
  *   --rounds N                     how often each is measured (default 3); the table shows medians
  *   --only baseline|postroom       one side alone
  *   --json FILE                    the figures of every round
@@ -9,12 +9,16 @@ import { existsSync, writeFileSync } from 'node:fs';
 import { cpus } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
+import cluster from './cluster.js';
 import connect from './connect.js';
 import fanoutScale from './fanout-scale.js';
-import { pinned, withServer } from './harness.js';
+import { whyNot, withServer } from './harness.js';
 import idle from './idle.js';
+import intake from './intake.js';
 import journal from './journal.js';
+import latency from './latency.js';
 import oneAtATime from './one-at-a-time.js';
+import { pinned } from './processes.js';
 import publish from './publish.js';
 import reconnect from './reconnect.js';
 import restart from './restart.js';
@@ -38,6 +42,9 @@ const QUESTIONS = {
   'slow-readers': slowReaders,
   reconnect,
   restart,
+  ...named('intake', intake),
+  ...named('latency', latency),
+  ...named('cluster', cluster),
 };
 
 const { values: options, positionals } = parseArgs({
@@ -50,8 +57,11 @@ const { values: options, positionals } = parseArgs({
 });
 if (!existsSync('/proc/self/schedstat'))
   throw new Error('this needs Linux: CPU and memory are read from /proc');
-const names = positionals.length ? positionals : Object.keys(QUESTIONS);
-const unknown = names.filter(name => !Object.hasOwn(QUESTIONS, name));
+const asked = word => name => name === word || name.startsWith(`${word}/`);
+const names = Object.keys(QUESTIONS).filter(
+  name => positionals.length === 0 || positionals.some(word => asked(word)(name)),
+);
+const unknown = positionals.filter(word => !names.some(asked(word)));
 if (unknown.length) throw new Error(`no such question: ${unknown}; there are ${Object.keys(QUESTIONS)}`);
 
 const servers = ['baseline', 'postroom'].filter(server => server === (options.only ?? server));
@@ -60,7 +70,9 @@ const machine = {
   date: new Date().toISOString(),
   node: process.version,
   cpu: `${cpus().length} × ${cpus()[0].model.trim()}`,
-  pinning: pinned ? 'server on core 0, load on core 1' : 'none: no taskset or a single core; expect noise',
+  pinning: pinned
+    ? 'server on core 0, load and broker on core 1'
+    : 'none: no taskset or a single core; expect noise',
 };
 for (const [what, value] of Object.entries(machine)) console.log(`${what}: ${value}`);
 
@@ -78,7 +90,8 @@ if (options.json) {
 
 /** Baseline and Postroom take turns, so that a slow minute of the machine meets both. */
 async function measureAll(name, question) {
-  const reason = question.needs?.();
+  const sides = servers.map(side => question.servers?.[side] ?? side);
+  const reason = question.needs?.() ?? sides.map(whyNot).find(Boolean);
   if (reason) {
     console.log(`${name}: left out: ${reason}`);
     return [];
@@ -105,7 +118,7 @@ async function undisturbed(title, side, question) {
   const measure = (load, running) => question.measure(load, running, side);
   let calmest = { others: Number.POSITIVE_INFINITY };
   for (let tries = 0; tries < TRIES; tries++) {
-    const { figures, usages } = await withServer(server, measure, question.settings);
+    const { figures, usages } = await withServer(server, measure, question);
     const others = Math.max(0, ...usages.map(usage => usage.othersShare));
     const disturbed = others > MOST_OTHERS;
     console.log(
@@ -124,7 +137,15 @@ function summary(figures, usages) {
   const values = Object.entries(figures).map(([key, value]) => `${key} ${figure(value)}`);
   if (usages.length === 0) return values.join(', ');
   const busy = side => usages.map(usage => percent(usage[side])).join('/');
-  return `${values.join(', ')} (CPU: server ${busy('serverShare')} %, load ${busy('loadShare')} %)`;
+  const broker = usages.some(usage => usage.brokerShare) ? `, broker ${busy('brokerShare')} %` : '';
+  return `${values.join(', ')} (CPU: server ${busy('serverShare')} %, load ${busy('loadShare')} %${broker})`;
+}
+
+/** Questions that have a name in common. */
+function named(name, questions) {
+  return Object.fromEntries(
+    Object.entries(questions).map(([part, question]) => [`${name}/${part}`, question]),
+  );
 }
 
 function percent(share) {

@@ -4,7 +4,12 @@ import type { Server } from './server.js';
 /** Tells a person who starts it for the first time what to do next. Development only: it shows the secrets. */
 export function printBanner(config: Config, server: Server): void {
   const [key = ''] = config.NOTIFY_KEYS;
-  const notifyUrl = `${config.INTERNAL_ONLY ? server.internalUrl : server.url}/notify`;
+  const url = (config.INTERNAL_ONLY ? (server.internalUrl ?? server.socketUrl) : server.url) ?? server.url;
+  const notify = url.startsWith('unix:')
+    ? `--unix-socket ${url.slice('unix:'.length)} http://localhost/notify`
+    : `${url}/notify -H 'Authorization: Bearer ${key}'`;
+  const secret =
+    config.JWT_SECRET === undefined ? '' : ` JWT_SECRET='${config.JWT_SECRET.replaceAll("'", `'\\''`)}'`;
   console.log(`
   Postroom is listening on ${server.url}
 
@@ -12,9 +17,13 @@ export function printBanner(config: Config, server: Server): void {
   Key for PHP:      ${key}
   JWT secret:       ${config.JWT_SECRET ?? '(tokens are checked with JWT_PUBLIC_KEY)'}
 
+  For the snippets of README.md, in another terminal:
+
+  export POSTROOM_URL=${url} POSTROOM_KEY=${key}${secret}
+
   Open the page, then send a notification:
 
-  curl ${notifyUrl} -H 'Authorization: Bearer ${key}' -H 'Content-Type: application/json' -d '{"room":"public.demo","event":"hello","data":{"from":"curl"}}'
+  curl ${notify} -H 'Content-Type: application/json' -d '{"room":"public.demo","event":"hello","data":{"from":"curl"}}'
 
   NOTIFY_KEYS and JWT_SECRET are made anew at each start where they are not set.
 `);

@@ -204,7 +204,8 @@ function otherContradictions(
   const settings = Settings.safeParse(right);
   if (!settings.success) return [];
   return contradictions(settings.data, development).filter(
-    fault => !wrong.some(name => fault.startsWith(name)),
+    // What is wrong by itself is told already.
+    fault => !wrong.some(name => new RegExp(`\\b${name}\\b`).test(fault)),
   );
 }
 
@@ -232,12 +233,18 @@ function bridgeContradictions(settings: z.output<typeof Settings>): string[] {
   const faults = [];
   const { JOURNAL, REDIS_URL, REDIS_CHANNELS, REDIS_STREAM, KAFKA_SASL_USERNAME, KAFKA_SASL_PASSWORD } =
     settings;
-  if (REDIS_URL === undefined && JOURNAL === 'redis')
-    faults.push('JOURNAL=redis needs REDIS_URL, where it is');
+  if (JOURNAL === 'redis' && REDIS_URL === undefined)
+    faults.push('JOURNAL=redis needs REDIS_URL, the address of Redis');
+  if (JOURNAL === 'redis' && settings.NOTIFY_KEYS.length === 0)
+    faults.push(`NOTIFY_KEYS is required with JOURNAL=redis, the same for all nodes; ${HOW_TO_MAKE_ONE}`);
+  if (JOURNAL === 'redis' && settings.JWT_SECRET === undefined && settings.JWT_PUBLIC_KEY === undefined)
+    faults.push(
+      `JWT_SECRET (or JWT_PUBLIC_KEY) is required with JOURNAL=redis, the same for all nodes; ${HOW_TO_MAKE_ONE}`,
+    );
   if (REDIS_URL === undefined && REDIS_CHANNELS.length > 0)
-    faults.push('REDIS_CHANNELS needs REDIS_URL, where they are');
+    faults.push('REDIS_CHANNELS needs REDIS_URL, the address of Redis');
   if (REDIS_URL === undefined && REDIS_STREAM !== undefined)
-    faults.push('REDIS_STREAM needs REDIS_URL, where it is');
+    faults.push('REDIS_STREAM needs REDIS_URL, the address of Redis');
   for (const channel of REDIS_CHANNELS) {
     const pattern = REDIS_CHANNELS.find(other => other !== channel && matches(other, channel));
     if (pattern !== undefined)

@@ -10,12 +10,12 @@ import { createServer } from './server.js';
 dotenv.config({ quiet: true });
 const { version } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8'));
 
+let stops = 0;
 try {
   const config = readConfig(process.env);
   const log = createLog(config.LOG_LEVEL);
   const server = await createServer(config, log, { version });
 
-  let stops = 0;
   const stop = async (signal: NodeJS.Signals) => {
     if (++stops > 1) process.exit(1);
     log.info({ signal }, 'shutting down');
@@ -27,9 +27,14 @@ try {
   process.on('SIGINT', stop);
 
   await server.start();
-  log.info({ url: server.url, internalUrl: server.internalUrl, version }, 'listening');
+  log.info(
+    { url: server.url, internalUrl: server.internalUrl, socketUrl: server.socketUrl, version },
+    'listening',
+  );
   if (config.development) printBanner(config, server);
 } catch (error) {
+  // Told to stop while it was starting: the signal's handler ends it.
+  if (stops > 0) await new Promise(() => undefined);
   console.error(error instanceof StartError ? error.message : error);
   process.exit(1);
 }

@@ -10,10 +10,11 @@ import { Listener, type Place } from './listener.js';
 import { callerAddress } from './model/caller.js';
 import { notificationParser } from './model/notification.js';
 import { createApp, type SourceReport } from './ops/index.js';
-import { Intake, NotifyEndpoint, type Source, sources } from './sources/index.js';
+import { Intake, NotifyEndpoint, type Source, sources, waitBriefly } from './sources/index.js';
 
 // Longer than a node is usually behind another, short enough for a page that waits.
 const CATCH_UP_MS = 2000;
+const SOURCE_STOP_MS = 5000;
 
 /** A whole Postroom in one object. */
 export interface Server {
@@ -25,6 +26,8 @@ export interface Server {
   readonly url: string;
   /** Where the internal side listens, if that is apart. */
   readonly internalUrl: string | undefined;
+  /** Where the Unix socket is, if there is one: `unix:/run/postroom.sock`. */
+  readonly socketUrl: string | undefined;
 }
 
 /** Puts the parts together; the one place that names them all. */
@@ -178,6 +181,9 @@ export async function createServer(
     get internalUrl() {
       return internal?.url;
     },
+    get socketUrl() {
+      return socket?.url;
+    },
   };
 
   async function start(): Promise<void> {
@@ -207,7 +213,8 @@ export async function createServer(
   }
 
   async function stopSources(): Promise<void> {
-    await Promise.all(wanted.map(({ source }) => source?.stop()));
+    // One whose broker hangs is left after that: what it holds is not acknowledged.
+    await Promise.all(wanted.map(({ source }) => source && waitBriefly(source.stop(), SOURCE_STOP_MS)));
   }
 
   async function close(): Promise<void> {
@@ -229,5 +236,11 @@ interface WantedSource {
 
 function reportOf({ intake, source }: WantedSource): SourceReport {
   const { taken, refused, lastError } = intake;
-  return { connected: false, ...source?.status(), taken, refused, lastError };
+  return {
+    connected: false,
+    ...source?.status(),
+    taken,
+    refused,
+    lastError: lastError && { at: new Date(lastError.at).toISOString(), reason: lastError.reason },
+  };
 }

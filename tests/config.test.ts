@@ -137,6 +137,14 @@ describe('a fault', () => {
     ['PORT', '65536', /0 to 65535/],
     ['PORT', '1e3', /whole number/],
     ['INTERNAL_PORT', 'x', /0 to 65535/],
+    ['REDIS_URL', 'localhost:6379', /redis:\/\/.*redis\+sentinel/],
+    ['REDIS_URL', 'redis+sentinel://a,b', /name the master/],
+    ['RABBITMQ_URL', 'localhost', /amqp:\/\/user:password@host/],
+    ['RABBITMQ_PREFETCH', '0', /1 to 65535/],
+    ['KAFKA_BROKERS', 'localhost', /host:port/],
+    ['KAFKA_TOPIC', 'a topic', /letters, digits/],
+    ['KAFKA_SASL_MECHANISM', 'GSSAPI', /SCRAM-SHA-512/],
+    ['REDIS_PREFIX', '{a}', /letters, digits/],
     ['INTERNAL_ONLY', 'yes', /true or false/],
     ['NOTIFY_KEYS', 'k'.repeat(31), /32 .*characters/],
     ['NOTIFY_KEYS', `${KEY},short`, /32 .*characters/],
@@ -197,6 +205,21 @@ describe('a contradiction', () => {
   it.each<[string, Record<string, string>, RegExp]>([
     ['INTERNAL_ONLY without a place', { INTERNAL_ONLY: 'true' }, /^INTERNAL_ONLY.*INTERNAL_PORT/],
     ['one port for both', { PORT: '9000', INTERNAL_PORT: '9000' }, /^INTERNAL_PORT.*PORT/],
+    ['JOURNAL=redis without Redis', { ...PRODUCTION, JOURNAL: 'redis' }, /^JOURNAL=redis needs REDIS_URL/],
+    [
+      'nodes that would each make up a key',
+      { JOURNAL: 'redis', REDIS_URL: 'redis://a', JWT_SECRET: SECRET },
+      /^NOTIFY_KEYS is required with JOURNAL=redis, the same for all nodes/,
+    ],
+    [
+      'nodes that would each make up a secret',
+      { JOURNAL: 'redis', REDIS_URL: 'redis://a', NOTIFY_KEYS: KEY },
+      /^JWT_SECRET .*JOURNAL=redis/,
+    ],
+    ['channels of no Redis', { REDIS_CHANNELS: 'a' }, /^REDIS_CHANNELS needs REDIS_URL/],
+    ['a stream of no Redis', { REDIS_STREAM: 'a' }, /^REDIS_STREAM needs REDIS_URL/],
+    ['a channel twice', { REDIS_URL: 'redis://a', REDIS_CHANNELS: 'a.*,a.b' }, /^REDIS_CHANNELS.*a\.b twice/],
+    ['half of the SASL', { KAFKA_SASL_USERNAME: 'u' }, /^KAFKA_SASL_USERNAME and KAFKA_SASL_PASSWORD/],
     ['a previous secret of none', { JWT_PREVIOUS_SECRET: SECRET }, /^JWT_PREVIOUS_SECRET.*JWT_SECRET/],
   ])('is refused with a sentence: %s', (_what, settings, message) => {
     expect(faults(settings)).toEqual([expect.stringMatching(message)]);

@@ -1,6 +1,7 @@
 /**
- * Publishes to all listeners without pause over so many keep-alive connections, each posting again when it is
- * answered, as long as no more than `window` notifications are still on their way to the slowest listener.
+ * Publishes to all listeners without pause over so many keep-alive connections, to `targets` in turn, each posting
+ * again when it is answered, as long as no more than `window` notifications are still on their way to the slowest
+ * listener.
  */
 import { Progress } from './progress.js';
 import { openPublisher } from './publisher.js';
@@ -23,12 +24,14 @@ export class Fanout {
   #posted = 0;
   #stopped = false;
 
-  constructor({ port, request, listeners, connections, window }) {
+  constructor({ targets, request, listeners, connections, window }) {
     this.#window = window;
     this.#progress = new Progress(listeners.length, window);
     this.#postedAt = new Float64Array(window);
     const answered = publisher => this.#answered(publisher);
-    this.#idle = Array.from({ length: connections }, () => openPublisher({ port, request, answered }));
+    this.#idle = Array.from({ length: connections }, (_, n) =>
+      openPublisher({ to: targets[n % targets.length], request, answered }),
+    );
     for (const listener of listeners) listener.received = 0;
     this.#postMore();
   }

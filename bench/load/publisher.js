@@ -1,4 +1,4 @@
-/** Posts notifications over bare TCP sockets. */
+/** Posts notifications over bare sockets: `to` is where, `{ host, port }` or the `{ path }` of a Unix socket. */
 import { connect } from 'node:net';
 
 /** All publishers read into one piece of memory: each chunk is copied before the next one is read. */
@@ -11,8 +11,8 @@ let source = 0;
 const ORDER = { order: 4711, total: '129.90', currency: 'EUR', paid: true };
 
 /** A keep-alive connection; after each `post()` it tells `answered(publisher)`. */
-export function openPublisher({ port, request, answered }) {
-  const socket = dial({ port, answered: () => answered(publisher) });
+export function openPublisher({ to, request, answered }) {
+  const socket = dial({ to, answered: () => answered(publisher) });
   const lost = () => {
     throw new Error('the server closed a connection that publishes');
   };
@@ -28,12 +28,11 @@ export function openPublisher({ port, request, answered }) {
 }
 
 /** The same, but each `post()` opens a new connection and closes it when answered, as PHP-FPM does. */
-export function openFreshPublisher({ port, request, answered }) {
+export function openFreshPublisher({ to, request, answered }) {
   const publisher = {
     post() {
       const socket = dial({
-        port,
-        localAddress: nextSource(),
+        to: { ...to, localAddress: nextSource() },
         answered() {
           socket.destroy();
           answered(publisher);
@@ -46,11 +45,15 @@ export function openFreshPublisher({ port, request, answered }) {
   return publisher;
 }
 
-export function notifyRequest({ port, key, room, data = ORDER }) {
-  const body = JSON.stringify({ room, event: 'order.paid', data });
+export function notifyBody({ room, data = ORDER }) {
+  return JSON.stringify({ room, event: 'order.paid', data });
+}
+
+export function notifyRequest({ key, ...notification }) {
+  const body = notifyBody(notification);
   const head = [
     'POST /notify HTTP/1.1',
-    `Host: 127.0.0.1:${port}`,
+    'Host: 127.0.0.1',
     `Authorization: Bearer ${key}`,
     'Content-Type: application/json',
     `Content-Length: ${Buffer.byteLength(body)}`,
@@ -59,12 +62,10 @@ export function notifyRequest({ port, key, room, data = ORDER }) {
   return Buffer.from(head.join('\r\n') + body);
 }
 
-function dial({ port, localAddress, answered }) {
+function dial({ to, answered }) {
   let text = '';
   return connect({
-    port,
-    localAddress,
-    host: '127.0.0.1',
+    ...to,
     noDelay: true,
     onread: {
       buffer: chunk,

@@ -23,14 +23,14 @@ export class Stream {
   #idle;
   #timer = setInterval(() => this.#tick(), TICK_MS);
 
-  constructor({ port, request, listeners, connections, rate }) {
+  constructor({ to, request, listeners, connections, rate }) {
     this.#listeners = listeners;
     this.#rate = rate;
     this.drained = new Promise(resolve => {
       this.#drain = resolve;
     });
     const answered = publisher => this.#answered(publisher);
-    this.#idle = Array.from({ length: connections }, () => openPublisher({ port, request, answered }));
+    this.#idle = Array.from({ length: connections }, () => openPublisher({ to, request, answered }));
     for (const listener of listeners) listener.received = 0;
   }
 

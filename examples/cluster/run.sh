@@ -23,6 +23,7 @@ start() {
     command -v "$program" >/dev/null || fail "$program is not installed"
   done
   [ -f "$server" ] || fail 'Postroom is not built: npm ci && npm run build'
+  (exec 3<>"/dev/tcp/127.0.0.1/${PORT:-8080}") 2>/dev/null && fail "port ${PORT:-8080} is taken; set PORT"
   trap end EXIT
   trap 'exit 0' INT TERM
 

@@ -9,6 +9,12 @@ $url = getenv('POSTROOM_URL') ?: 'http://127.0.0.1:8080';
 $key = getenv('POSTROOM_KEY') ?: '';
 
 try {
+    if ($key === '') {
+        throw new RuntimeException('set POSTROOM_KEY; the server prints one at its start');
+    }
+    if (!extension_loaded('curl')) {
+        throw new RuntimeException('ext-curl is missing (Debian: apt install php-curl)');
+    }
     $body = json_encode([
         'room' => $argv[1] ?? 'public.orders',
         'event' => 'order.paid',

@@ -8,6 +8,9 @@ declare(strict_types=1);
 $socket = getenv('NOTIFY_SOCKET') ?: '/tmp/postroom.sock';
 
 try {
+    if (!extension_loaded('curl')) {
+        throw new RuntimeException('ext-curl is missing (Debian: apt install php-curl)');
+    }
     $body = json_encode([
         'room' => $argv[1] ?? 'public.orders',
         'event' => 'order.paid',

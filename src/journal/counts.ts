@@ -31,12 +31,11 @@ export class Counts {
     this.#open.set(number, { connections: 0, waiting: new Set(nodes), deadline: undefined, done: undefined });
   }
 
-  /** A node tells its part. */
+  /** A node tells its part. Of one that is not waited for nothing is believed. */
   add(number: number, node: string, connections: number): void {
     const count = this.#open.get(number);
-    if (count === undefined) return;
+    if (count === undefined || !Number.isSafeInteger(connections) || !count.waiting.delete(node)) return;
     count.connections += connections;
-    count.waiting.delete(node);
     this.#settle(number, count);
   }
 

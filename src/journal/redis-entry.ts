@@ -9,7 +9,7 @@ type Stored = [addresses: readonly Address[], event: string, except: readonly st
 /** An entry as the stream has it: names and values of its fields in turn, always the same in the same order. */
 export type Fields = readonly string[];
 
-/** An entry of the stream, its notification still packed. */
+/** An entry of the stream; its notification is unpacked when it is asked for. */
 export interface StreamEntry extends Moment {
   readonly id: Id;
   /** Id of the entry before it in the stream. */
@@ -17,7 +17,7 @@ export interface StreamEntry extends Moment {
   /** Who appended it, and that node's number for it. */
   readonly node: string;
   readonly number: number;
-  notification(): Notification;
+  readonly notification: Notification;
 }
 
 /** What the script that appends is given for one notification. */
@@ -27,19 +27,24 @@ export function packed(number: number, notification: Notification): (string | nu
   return [number, weigh(notification), notification.key ?? '', JSON.stringify(stored), notification.data];
 }
 
-/** The entry with this id and these fields. Throws where they are none that the script has written. */
+/** The entry with this id and these fields. Throws where the script has not written them. */
 export function entryOf(id: string, fields: Fields): StreamEntry {
-  const [, previous = '', , node = '', , number = '', , , , key = '', , stored = '', , data = ''] = fields;
+  const [, previous = '', , node = '', , number = '', , , , key = '', , stored = '', , data] = fields;
+  if (data === undefined || fields[10] !== 'n') throw new Error('its fields are others');
   return {
     ...momentOf(id),
     previous,
     node,
     number: Number(number),
-    notification() {
-      const [addresses, event, except, ttl] = JSON.parse(stored) as Stored;
-      return { addresses, event, data, except, key: key || undefined, ttl: ttl ?? undefined };
+    get notification() {
+      return unpacked(stored, key, data);
     },
   };
+}
+
+function unpacked(stored: string, key: string, data: string): Notification {
+  const [addresses, event, except, ttl] = JSON.parse(stored) as Stored;
+  return { addresses, event, data, except, key: key || undefined, ttl: ttl ?? undefined };
 }
 
 /** A text of Redis's as an id, with its parts. Throws where it is none. */

@@ -30,9 +30,9 @@ const TRIM = `
           if entry[2][at] == 'w' then weight = tonumber(entry[2][at + 1]) end
           if entry[2][at] == 'k' then key = entry[2][at + 1] end
         end
-        bytes = bytes - weight
+        bytes = bytes - (weight or 0)
         most = most - 1
-        if key ~= '' and redis.call('HGET', KEYS[2], key) == doomed then redis.call('HDEL', KEYS[2], key) end
+        if (key or '') ~= '' and redis.call('HGET', KEYS[2], key) == doomed then redis.call('HDEL', KEYS[2], key) end
       end
       if doomed then
         local time, sequence = string.match(doomed, '^(%d+)-(%d+)$')
@@ -78,6 +78,8 @@ export const APPEND = `${TRIM}${NOW}
  * with its word.
  */
 export const BEAT = `${TRIM}${NOW}
+  -- A full Redis refuses writes that need memory, but not behind one that needs none: what is trimmed makes room.
+  redis.call('HDEL', KEYS[4], '')
   -- Where this Redis has forgotten what the node has delivered (a failover), and its clock is behind, new ids must still
   -- be newer. It fails where they are anyway.
   if redis.pcall('XADD', KEYS[1], ARGV[6], 'p', '').err == nil then redis.call('XDEL', KEYS[1], ARGV[6]) end
@@ -90,7 +92,7 @@ export const BEAT = `${TRIM}${NOW}
   local nodes = redis.call('HGETALL', KEYS[4])
   for at = 1, #nodes, 2 do
     local beaten, word = string.match(nodes[at + 1], '^(%d+) (.*)$')
-    if now - beaten > tonumber(ARGV[3]) then
+    if not beaten or now - beaten > tonumber(ARGV[3]) then
       redis.call('HDEL', KEYS[4], nodes[at])
     else
       answer[#answer + 1] = nodes[at]

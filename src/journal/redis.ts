@@ -9,7 +9,7 @@ import { type Retention, weigh } from '../model/retention.js';
 import { StartError } from '../model/start-error.js';
 import { openRedis, type RedisClient, untilReady } from '../redis/client.js';
 import type { Appended, Follower, Journal, JournalStatus, NodeStatus } from './journal.js';
-import { entryOf, type Fields, momentOf, packed } from './redis-entry.js';
+import { entryOf, type Fields, momentOf, packed, type StreamEntry } from './redis-entry.js';
 import { Peers } from './redis-peers.js';
 import { APPEND, BEAT } from './redis-scripts.js';
 
@@ -19,6 +19,8 @@ const GONE_MS = 3500;
 // An append that is not answered by then is refused.
 const COMMAND_TIMEOUT_MS = 2000;
 const BLOCK_MS = 1000;
+// A node that has failed to read for so long takes nothing.
+const DEAF_MS = 3000;
 const PAUSE_MS = 100;
 const PAGE = 500;
 // Entries, and bytes, appended in one call: Redis does nothing else meanwhile.
@@ -76,8 +78,8 @@ export class RedisJournal implements Journal {
   #available = false;
   #lagMs = 0;
   #isInTrouble = false;
-  /** Whether the last reading went wrong. */
-  #readerFails = false;
+  /** Since when reading goes wrong, of the clock `performance.now`. */
+  #failingSince: number | undefined;
   /** Since when there is something newer than what was delivered, of the clock `performance.now`. */
   #behindSince: number | undefined;
   #beating: Promise<void> | undefined;
@@ -104,7 +106,7 @@ export class RedisJournal implements Journal {
   }
 
   async append(notification: Notification): Promise<Appended> {
-    if (!this.#available) throw refusal();
+    if (!this.#takes) throw refusal();
     const number = this.#numbers++;
     this.#group ??= this.#newGroup();
     const { results } = this.#group;
@@ -145,7 +147,13 @@ export class RedisJournal implements Journal {
   }
 
   status(): JournalStatus {
-    return { available: this.#available, lagMs: this.#lagMs, nodes: this.#peers.nodes };
+    return { available: this.#takes, lagMs: this.#lagMs, nodes: this.#peers.nodes };
+  }
+
+  /** Not while nobody here would hear what is appended. */
+  get #takes(): boolean {
+    const isDeaf = this.#failingSince !== undefined && performance.now() - this.#failingSince > DEAF_MS;
+    return this.#available && !isDeaf;
   }
 
   close(): Promise<void> {
@@ -260,9 +268,9 @@ export class RedisJournal implements Journal {
       if (signal.aborted) return;
       try {
         await this.#readNext();
-        this.#readerFails = false;
+        this.#failingSince = undefined;
       } catch (error) {
-        this.#readerFails = true;
+        this.#failingSince ??= performance.now();
         this.#failed(error);
         await pause(PAUSE_MS, signal);
       }
@@ -281,22 +289,37 @@ export class RedisJournal implements Journal {
       this.#last.id,
     );
     for (const [id, fields] of (replies?.[0]?.[1] ?? []) as Reply) {
-      const { entry, connections } = this.#take(id, fields);
-      this.#peers.reached(entry, connections);
+      const taken = this.#take(id, fields);
+      if (taken !== undefined) this.#peers.reached(taken.entry, taken.connections);
     }
     this.#peers.tell(this.#commands).catch(error => this.#failed(error));
   }
 
   /** Delivers the next entry. */
   #take(id: string, fields: Fields) {
-    const entry = entryOf(id, fields);
+    const entry = this.#read(id, fields);
+    if (entry === undefined) return undefined;
     const { time, sequence, previous } = entry;
     if (previous !== this.#last.id) this.#passOver(momentOf(previous));
     this.#last = entry;
     // What this node appended itself it need not unpack.
     const own = entry.node === this.#peers.node ? this.#own.get(entry.number) : undefined;
-    const notification = own ?? entry.notification();
+    const notification = own ?? entry.notification;
     return { entry, connections: this.#deliver({ id: entry.id, time, sequence, notification }) };
+  }
+
+  /** Undefined for what somebody else has put into our stream: it is passed over. */
+  #read(id: string, fields: Fields): StreamEntry | undefined {
+    try {
+      return entryOf(id, fields);
+    } catch (error) {
+      this.#last = momentOf(id);
+      this.#options.log.error(
+        { id, reason: reasonOf(error) },
+        'the Redis journal has an entry that is none of ours',
+      );
+      return undefined;
+    }
   }
 
   /** It is in the journal whatever happens now, and those behind it must not wait. */
@@ -329,7 +352,9 @@ export class RedisJournal implements Journal {
       try {
         await this.#beat();
         if (this.#closed !== undefined) return;
-        if (this.#isInTrouble && !this.#readerFails) {
+        // Nothing else would be written to it, and so a dead network not be noticed.
+        if (this.#listener.status === 'ready') this.#listener.ping().catch(error => this.#failed(error));
+        if (this.#isInTrouble && this.#failingSince === undefined) {
           this.#isInTrouble = false;
           this.#options.log.info('the journal has its connection to Redis again');
         }

@@ -2,6 +2,7 @@ import type { Intake } from './intake.js';
 import type { Source, SourceSettings } from './source.js';
 
 export { NotifyEndpoint } from './http.js';
+export { waitBriefly } from './attempts.js';
 export { Intake } from './intake.js';
 export type { Source, SourceStatus } from './source.js';
 

@@ -74,8 +74,8 @@ export class Intake {
   taken = 0;
   /** Messages, and items of batches, that were refused for good. */
   refused = 0;
-  /** The last thing that went wrong with the broker, the journal or a message; undefined while nothing did. */
-  lastError: { readonly at: string; readonly reason: string } | undefined;
+  /** What went wrong last, with the broker, the journal or a message, and when, in milliseconds since the epoch. */
+  lastError: { readonly at: number; readonly reason: string } | undefined;
   /** What is wrong now, so that it is logged once. */
   #trouble: string | undefined;
   readonly #warned = new Map<string, number>();
@@ -166,7 +166,7 @@ export class Intake {
   }
 
   #note(reason: string): void {
-    this.lastError = { at: new Date(this.#options.now()).toISOString(), reason };
+    this.lastError = { at: this.#options.now(), reason };
   }
 
   /** All of them in one turn, so that they share a commit and keep their order; again and again those that failed. */

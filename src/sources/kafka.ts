@@ -1,6 +1,6 @@
 import { isIP } from 'node:net';
 import { Admin, ConnectionPool, Consumer, IS_CONTROL, type KafkaRecord, Producer } from '@platformatic/kafka';
-import { keepTrying, waitBriefly } from './attempts.js';
+import { bury, keepTrying, waitBriefly } from './attempts.js';
 import { type Intake, type Message, type Refused, Stopped } from './intake.js';
 import type { Source, SourceSettings, SourceStatus } from './source.js';
 
@@ -152,7 +152,7 @@ class Session {
     await this.#consumer.joinGroup({});
     this.isConsuming = !this.#isOver;
     if (this.#isOver) return;
-    this.#intake.recovered('reading the Kafka topic');
+    this.#intake.recovered(`reading the Kafka topic ${this.#topic}`);
     const asking = this.#ask();
     while (!this.#isOver) await this.#readAssigned();
     await asking;
@@ -278,7 +278,12 @@ class Session {
     if (next.size === 0) return true;
     const refused = await this.#intake.take(records);
     if (!this.#isCommittable(isOurs)) return false;
-    await this.#bury(refused);
+    await bury(
+      this.#intake,
+      refused,
+      letter => this.#bury(letter),
+      () => !this.#isCommittable(isOurs),
+    );
     if (!this.#isCommittable(isOurs) || !(await this.#commit(next))) return false;
     for (const [partition, offset] of next) this.#next.set(partition, offset);
     return true;
@@ -312,15 +317,13 @@ class Session {
     }
   }
 
-  async #bury(refused: readonly Refused<Taken>[]): Promise<void> {
-    for (const letter of refused) {
-      try {
-        await this.#send(letter, Buffer.from(letter.body));
-      } catch (error) {
-        // With its reason it is a little larger than it was. It can still be read at its offset.
-        if (!everyError(error).some(one => 'apiId' in one && one.apiId === 'MESSAGE_TOO_LARGE')) throw error;
-        await this.#send(letter, Buffer.alloc(0));
-      }
+  async #bury(letter: Refused<Taken>): Promise<void> {
+    try {
+      await this.#send(letter, Buffer.from(letter.body));
+    } catch (error) {
+      // With its reason it is a little larger than it was. It can still be read at its offset.
+      if (!everyError(error).some(one => 'apiId' in one && one.apiId === 'MESSAGE_TOO_LARGE')) throw error;
+      await this.#send(letter, Buffer.alloc(0));
     }
   }
 

@@ -1,5 +1,5 @@
 import { type Channel, type ChannelModel, type ConfirmChannel, type ConsumeMessage, connect } from 'amqplib';
-import { keepTrying, waitBriefly } from './attempts.js';
+import { bury, keepTrying, waitBriefly } from './attempts.js';
 import { Gatherer } from './gatherer.js';
 import { type Intake, type Message, type Refused, Stopped } from './intake.js';
 import type { Source, SourceSettings, SourceStatus } from './source.js';
@@ -117,10 +117,11 @@ class Session {
     this.#dead = await this.#connection.createConfirmChannel();
     this.#channel = await this.#connection.createChannel();
     for (const channel of [this.#dead, this.#channel]) channel.on('error', this.end);
+    this.#dead.on('return', () => this.end(new Error(`the queue ${this.#queue}.dead was deleted`)));
     await this.#channel.prefetch(prefetch);
     await this.#channel.consume(this.#queue, delivery => this.#receive(delivery));
     this.isConsuming = !this.#isOver;
-    this.#intake.recovered('reading the RabbitMQ queue');
+    this.#intake.recovered(`reading the RabbitMQ queue ${this.#queue}`);
     await this.#ask();
   }
 
@@ -162,7 +163,13 @@ class Session {
   async #take(deliveries: Delivery[]): Promise<void> {
     if (this.#isOver) return;
     try {
-      await this.#bury(await this.#intake.take(deliveries));
+      const refused = await this.#intake.take(deliveries);
+      await bury(
+        this.#intake,
+        refused,
+        letter => this.#bury(letter),
+        () => this.#isOver,
+      );
       const last = deliveries.at(-1);
       // The broker brings again what a connection that is gone has not acknowledged.
       if (last === undefined || this.#isOver) return;
@@ -173,19 +180,18 @@ class Session {
     }
   }
 
-  async #bury(refused: readonly Refused<Delivery>[]): Promise<void> {
-    if (refused.length === 0 || this.#dead === undefined) return;
-    for (const { message, body, reason } of refused) {
-      const { contentType, messageId, headers } = message.delivery.properties;
-      const told = { 'x-reason': reason.slice(0, MAX_REASON), 'x-queue': this.#queue };
-      this.#dead.sendToQueue(`${this.#queue}.dead`, Buffer.from(body), {
-        contentType,
-        // Of a batch with other items it would stand for one of those that were taken.
-        messageId: body === message.body ? messageId : undefined,
-        headers: { ...headers, ...told },
-        persistent: true,
-      });
-    }
+  async #bury({ message, body, reason }: Refused<Delivery>): Promise<void> {
+    if (this.#dead === undefined) throw new Error('there is no channel for dead letters');
+    const { contentType, messageId, headers } = message.delivery.properties;
+    const told = { 'x-reason': reason.slice(0, MAX_REASON), 'x-queue': this.#queue };
+    this.#dead.sendToQueue(`${this.#queue}.dead`, Buffer.from(body), {
+      contentType,
+      // Of a batch with other items it would stand for one of those that were taken.
+      messageId: body === message.body ? messageId : undefined,
+      headers: { ...headers, ...told },
+      persistent: true,
+      mandatory: true,
+    });
     // A broker that is short of memory does not read what is published.
     await Promise.race([this.#dead.waitForConfirms(), this.#failure()]);
   }

@@ -112,7 +112,9 @@ export class RedisPubSubSource implements Source {
     if (this.#intake.stopping.aborted) return;
     const isOurs = this.#turn === undefined || (await this.#turn.lease.hold());
     this.#isStandby = !isOurs;
-    if (!this.#ready || isOurs === this.#isSubscribed) return;
+    if (!this.#ready) return;
+    // Nothing else would be written to it, and so a dead network not be noticed.
+    if (isOurs === this.#isSubscribed) return void (await this.#redis.ping());
     if (!isOurs) {
       this.#isSubscribed = false;
       await this.#redis.unsubscribe();
@@ -122,7 +124,9 @@ export class RedisPubSubSource implements Source {
     if (this.#channels.length > 0) await this.#redis.subscribe(...this.#channels);
     if (this.#patterns.length > 0) await this.#redis.psubscribe(...this.#patterns);
     this.#isSubscribed = true;
-    this.#intake.recovered('listening to Redis Pub/Sub');
+    this.#intake.recovered(
+      `listening to Redis Pub/Sub: ${[...this.#channels, ...this.#patterns].join(', ')}`,
+    );
   }
 
   #receive(channel: Buffer, body: Buffer): void {

@@ -1,12 +1,15 @@
+import { isUtf8 } from 'node:buffer';
 import { fieldsToJson } from '../model/form.js';
 import { pause } from '../model/pause.js';
 import { openRedis, type RedisClient, untilReady } from '../redis/client.js';
 import { Lease } from '../redis/lease.js';
-import { keepTrying } from './attempts.js';
-import type { Intake, Message } from './intake.js';
+import { bury, keepTrying } from './attempts.js';
+import type { Intake, Message, Refused } from './intake.js';
 import type { Source, SourceSettings, SourceStatus } from './source.js';
 
-const COUNT = 500;
+// Entries read at once: so many as make about so many bytes, as far as the last ones tell.
+const MAX_COUNT = 500;
+const READ_BYTES = 4 * 1024 * 1024;
 // A stop waits for it.
 const BLOCK_MS = 250;
 const PAUSE_MS = 500;
@@ -19,8 +22,9 @@ const CONSUMER = 'postroom';
 const WHAT_FAILED = 'the Redis stream cannot be read';
 
 type Fields = readonly Buffer[];
-type Entry = readonly [id: Buffer, fields: Fields | null];
-type Replies = readonly (readonly [stream: Buffer, entries: readonly Entry[]])[] | null;
+type Read = readonly [id: Buffer, fields: Fields | null];
+type Replies = readonly (readonly [stream: Buffer, entries: readonly Read[]])[] | null;
+type Entry = Message & { readonly id: string };
 
 /**
  * A Redis stream, read as a consumer group: at least once, in order. An entry is acknowledged when the journal has
@@ -34,8 +38,9 @@ export class RedisStreamSource implements Source {
   readonly #group: string;
   #connected = false;
   #lag: number | undefined;
-  #lagAt = 0;
+  #count = 10;
   #reading: Promise<void> | undefined;
+  #measuring: NodeJS.Timeout | undefined;
 
   constructor(settings: SourceSettings, intake: Intake) {
     const { REDIS_URL, REDIS_STREAM, REDIS_PREFIX } = settings;
@@ -84,16 +89,22 @@ export class RedisStreamSource implements Source {
     if (stopping.aborted) return;
     try {
       await this.#makeGroup();
-      this.#intake.recovered('reading the Redis stream');
+      this.#intake.recovered(`reading the Redis stream ${this.#stream}`);
+      this.#measuring = setInterval(() => void this.#measureLag(), LAG_INTERVAL_MS);
+      await this.#measureLag();
       while (!stopping.aborted) {
-        await this.#measureLag();
         const isOurs = await this.#lease.hold();
         // The connection may have been lost and be back without a command that failed.
         this.#connected = true;
         if (isOurs) await this.#readWhileHeld();
         else await pause(PAUSE_MS, stopping);
       }
+    } catch (error) {
+      // It may have been more than comes in time.
+      this.#count = Math.ceil(this.#count / 2);
+      throw error;
     } finally {
+      clearInterval(this.#measuring);
       this.#connected = false;
     }
   }
@@ -106,45 +117,65 @@ export class RedisStreamSource implements Source {
       this.#connected = true;
       await this.#take(entries);
       if (from !== '>') from = entries.at(-1)?.[0].toString() ?? '>';
-      await this.#measureLag();
     }
   }
 
-  async #next(from: string): Promise<readonly Entry[]> {
+  async #next(from: string): Promise<readonly Read[]> {
     const replies = (await this.#redis.xreadgroupBuffer(
       'GROUP',
       this.#group,
       CONSUMER,
       'COUNT',
-      COUNT,
+      this.#count,
       'BLOCK',
       BLOCK_MS,
       'STREAMS',
       this.#stream,
       from,
     )) as Replies;
-    return replies?.[0]?.[1] ?? [];
+    const entries = replies?.[0]?.[1] ?? [];
+    this.#adapt(entries);
+    return entries;
   }
 
-  async #take(entries: readonly Entry[]): Promise<void> {
+  #adapt(entries: readonly Read[]): void {
+    const bytes = entries.reduce(
+      (sum, [, fields]) => sum + (fields ?? []).reduce((all, { length }) => all + length, 0),
+      0,
+    );
+    const fitting = Math.floor((entries.length * READ_BYTES) / Math.max(bytes, 1));
+    if (entries.length > 0) this.#count = Math.max(1, Math.min(fitting, 2 * this.#count, MAX_COUNT));
+  }
+
+  async #take(entries: readonly Read[]): Promise<void> {
     if (entries.length === 0) return;
     const messages = entries.flatMap(([id, fields]) =>
       fields === null ? [] : [this.#messageOf(String(id), fields)],
     );
     if (messages.length < entries.length)
       this.#intake.warn('entries were trimmed from the Redis stream before they were taken');
-    for (const { body, reason, message } of await this.#intake.take(messages)) {
-      const fields = ['json', body, 'reason', reason, 'id', message.id];
-      await this.#redis.xadd(`${this.#stream}.dead`, 'MAXLEN', '~', MAX_DEAD, '*', ...fields);
-    }
+    const refused = await this.#intake.take(messages);
+    await bury(
+      this.#intake,
+      refused,
+      letter => this.#bury(letter),
+      () => false,
+    );
     await this.#redis.xack(this.#stream, this.#group, ...entries.map(([id]) => id));
   }
 
+  async #bury({ body, reason, message }: Refused<Entry>): Promise<void> {
+    const fields = ['json', body, 'reason', reason, 'id', message.id];
+    await this.#redis.xadd(`${this.#stream}.dead`, 'MAXLEN', '~', MAX_DEAD, '*', ...fields);
+  }
+
   /** The body is the field `json`, or what the fields say. */
-  #messageOf(id: string, fields: Fields): Message & { id: string } {
+  #messageOf(id: string, fields: Fields): Entry {
     const key = `${this.#stream}:${id}`;
     const json = pairsOf(fields).find(([name]) => String(name) === 'json')?.[1];
     if (json !== undefined) return { id, key, body: json };
+    // The validator says what is wrong with it.
+    if (!fields.every(isUtf8)) return { id, key, body: Buffer.concat(fields) };
     const pairs = pairsOf(fields.map(String));
     return { id, key, body: JSON.stringify(Object.fromEntries(pairs)), translate: () => fieldsToJson(pairs) };
   }
@@ -159,10 +190,9 @@ export class RedisStreamSource implements Source {
   }
 
   async #measureLag(): Promise<void> {
-    const now = performance.now();
-    if (now < this.#lagAt) return;
-    this.#lagAt = now + LAG_INTERVAL_MS;
-    const groups = (await this.#redis.xinfo('GROUPS', this.#stream)) as readonly (readonly unknown[])[];
+    const reply = await this.#redis.xinfo('GROUPS', this.#stream).catch(() => []);
+    // It is a figure only: what is wrong is told by what reads.
+    const groups = reply as readonly (readonly unknown[])[];
     const group = groups
       .map(fields => new Map(pairsOf(fields)))
       .find(fields => fields.get('name') === this.#group);

@@ -1,6 +1,6 @@
 import { once } from 'node:events';
 import { lstat, unlink } from 'node:fs/promises';
-import { connect, type ListenOptions, type Server } from 'node:net';
+import { connect, createServer, type ListenOptions, type Server } from 'node:net';
 import { StartError } from '../model/start-error.js';
 
 // Longest path of a Unix socket on Linux, with its closing zero; macOS takes a little less.
@@ -35,9 +35,29 @@ export async function listenOnFile(server: Server, options: ListenOptions & { pa
   // Only what is a socket is ours to replace.
   if (!(await lstat(path)).isSocket())
     throw new StartError(`${path} is there and no socket; move it away, or choose another path.`);
-  if (await answers(path)) throw new SocketInUse(path);
-  await unlink(path);
-  return listen(server, options, mode);
+  const turn = await takeTurn(path);
+  try {
+    if (await answers(path)) throw new SocketInUse(path);
+    await unlink(path);
+    await listen(server, options, mode);
+  } finally {
+    turn?.close();
+  }
+}
+
+/**
+ * Of several who find the same dead file one at a time may replace it. On Linux, by a name without a file: the system
+ * lets go of it with the process.
+ */
+async function takeTurn(path: string): Promise<Server | undefined> {
+  if (process.platform !== 'linux') return undefined;
+  const turn = createServer();
+  try {
+    await listen(turn, { path: `\0postroom replaces ${path}` }, undefined);
+    return turn;
+  } catch (error) {
+    throw codeOf(error) === 'EADDRINUSE' ? new SocketInUse(path) : error;
+  }
 }
 
 async function listen(server: Server, options: ListenOptions, mode: number | undefined): Promise<void> {

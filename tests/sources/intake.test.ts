@@ -102,7 +102,7 @@ describe('the intake', () => {
     ]);
     expect(logged[0]?.reason).toBe('no room on the disk');
     expect(intake.lastError).toEqual({
-      at: '1970-01-01T00:00:00.000Z',
+      at: 0,
       reason: 'the journal does not take it: no room on the disk',
     });
   });

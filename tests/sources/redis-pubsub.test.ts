@@ -157,6 +157,7 @@ describeWith(['redis'], 'nodes that share a journal, of which one listens to Red
         REDIS_CHANNELS: 'a',
         REDIS_URL: `redis://127.0.0.1:${network.port}`,
         NOTIFY_KEYS: KEY,
+        JWT_SECRET: KEY,
       });
       for (let cut = 0; cut < 30; cut++) {
         network.cut();

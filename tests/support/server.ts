@@ -49,6 +49,9 @@ export async function startServer(
     get internalUrl() {
       return server.internalUrl;
     },
+    get socketUrl() {
+      return server.socketUrl;
+    },
     logged,
     ws: (pathAndQuery = '/') => server.url.replace('http', 'ws') + pathAndQuery,
     async notify(body) {

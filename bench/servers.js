@@ -1,0 +1,60 @@
+/** What can be measured. */
+import { fileURLToPath } from 'node:url';
+
+/** The stream, channel, queue or topic that is read. */
+export const PLACE = 'bench';
+
+const SOCKET = 'notify.sock'; // in the server's own directory
+
+const postroom = { file: path('../dist/main.js'), joined: 'subscribed', nodes: 1 };
+const disk = { ...postroom, journal: 'disk' };
+const redis = {
+  ...postroom,
+  journal: 'redis',
+  broker: 'redis',
+  settings: address => ({ REDIS_URL: address }),
+};
+
+/**
+ * The servers by name. `joined` is what tells a listener that it will now be served; `broker` is started before them,
+ * beside the load or, `unpinned`, where the system puts it; `source` is the way in by which the load publishes, where
+ * that is not HTTP over TCP.
+ */
+export const SERVERS = {
+  baseline: { file: path('./baseline.js'), joined: 'upgrade', nodes: 1 },
+  postroom: { ...postroom, journal: 'memory' },
+  disk,
+  socket: { ...disk, source: 'unix-socket', settings: () => ({ NOTIFY_SOCKET: SOCKET }), socket: SOCKET },
+  pubsub: {
+    ...disk,
+    broker: 'redis',
+    source: 'redis-pubsub',
+    settings: address => ({ REDIS_URL: address, REDIS_CHANNELS: PLACE }),
+  },
+  stream: {
+    ...disk,
+    broker: 'redis',
+    source: 'redis-stream',
+    settings: address => ({ REDIS_URL: address, REDIS_STREAM: PLACE }),
+  },
+  rabbitmq: {
+    ...disk,
+    broker: 'rabbitmq',
+    source: 'rabbitmq',
+    settings: address => ({ RABBITMQ_URL: address, RABBITMQ_QUEUE: PLACE }),
+  },
+  kafka: {
+    ...disk,
+    broker: 'kafka',
+    source: 'kafka',
+    settings: address => ({ KAFKA_BROKERS: address, KAFKA_TOPIC: PLACE }),
+  },
+  redis,
+  'redis-unpinned': { ...redis, unpinned: true },
+  'redis-2': { ...redis, nodes: 2 },
+  'redis-3': { ...redis, nodes: 3 },
+};
+
+function path(relative) {
+  return fileURLToPath(new URL(relative, import.meta.url));
+}
