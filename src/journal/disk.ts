@@ -7,6 +7,7 @@ import type { Entry, Notification } from '../model/notification.js';
 import { type Problem, unavailable } from '../model/problem.js';
 import { type Retention, weigh } from '../model/retention.js';
 import { StartError } from '../model/start-error.js';
+import { Gathering, turnEnd } from './gathering.js';
 import type { Appended, Follower, Journal } from './journal.js';
 import { type Lock, lockDirectory } from './lock.js';
 import { canBeOpened } from './soundness.js';
@@ -15,7 +16,6 @@ const TRIM_INTERVAL_MS = 1000;
 // Entries trimmed in one go, and loaded before others get their turn: a few milliseconds' worth.
 const TRIM_STEP = 500;
 const LOAD_STEP = 2000;
-const MAX_SETTLING_MS = 1;
 const SEAL_AFTER_MS = 20;
 const PROBE_INTERVAL_MS = 1000;
 const RETRY_AFTER_SECONDS = 2;
@@ -79,8 +79,7 @@ export class DiskJournal implements Journal {
   #ids: IdClock;
   #follower: Follower | undefined;
   #group: Group | undefined;
-  /** Entries in the last commit. */
-  #lastSize = 0;
+  readonly #gathering = new Gathering();
   #committing: Promise<void> = Promise.resolve();
   /** Keys whose entry is not committed yet. */
   readonly #pendingKeys = new Map<string, { id: Id; committed: Promise<void> }>();
@@ -237,30 +236,13 @@ export class DiskJournal implements Journal {
     const previous = this.#committing;
     const committed = (async () => {
       await previous;
-      await this.#settled(entries);
+      await this.#gathering.settled(entries);
       this.#group = undefined;
       await this.#commit(stores, entries);
       for (const entry of entries) reached.push(this.#deliverCommitted(entry));
     })();
     this.#committing = committed.catch(() => undefined);
     return { entries, reached, committed };
-  }
-
-  /**
-   * Resolves after a turn that brought nothing more: publishers who were just answered come back one after
-   * another, and each that a commit waits for spares the next one. They are waited for until as many are here
-   * as in the last commit, a millisecond at the most.
-   */
-  async #settled(entries: readonly Entry[]): Promise<void> {
-    const deadline = performance.now() + MAX_SETTLING_MS;
-    // The rest of this turn first: only what comes after it was waited for.
-    await turnEnd();
-    for (let size = 0; entries.length > size || entries.length < this.#lastSize; ) {
-      size = entries.length;
-      await turnEnd();
-      if (performance.now() > deadline) break;
-    }
-    this.#lastSize = entries.length;
   }
 
   async #commit({ root, entries: store, keys }: Stores, entries: Entry[]): Promise<void> {
@@ -397,10 +379,6 @@ function storedOf(notification: Notification): Stored {
 function entryOf(moment: Moment, [addresses, event, data, except, key, ttl]: Stored): Entry {
   const notification = { addresses, event, data, except, key: key ?? undefined, ttl: ttl ?? undefined };
   return { ...moment, id: formatId(moment), notification };
-}
-
-function turnEnd(): Promise<void> {
-  return new Promise(resolve => setImmediate(resolve));
 }
 
 /** Undefined where there is no such file. */

@@ -59,6 +59,8 @@ export class RabbitMqSource implements Source {
       keepAlive: true,
       noDelay: true,
       clientProperties: { connection_name: 'postroom' },
+    }).catch((error: unknown) => {
+      throw explained(error);
     });
     const session = new Session(connection, this.#queue, this.#intake);
     this.#session = session;
@@ -85,6 +87,8 @@ class Session {
   #channel: Channel | undefined;
   #dead: ConfirmChannel | undefined;
   #isOver = false;
+  /** Over, and not because we want to stop: nothing may be acknowledged any more. */
+  #isBroken = false;
   /** Delivered and not acknowledged. */
   #held = 0;
   /** Messages in the queue, as last asked. */
@@ -98,6 +102,7 @@ class Session {
     this.over = new Promise(resolve => {
       this.end = reason => {
         this.#isOver = true;
+        this.#isBroken ||= !(reason instanceof Stopped);
         this.isConsuming = false;
         resolve(reason);
       };
@@ -125,14 +130,20 @@ class Session {
     await this.#ask();
   }
 
-  /** Gives back what is not acknowledged. */
+  /** Gives back what is not acknowledged; what is under way at a stop still is, if that takes no longer than a moment. */
   async close(): Promise<void> {
     this.end(new Stopped());
     clearTimeout(this.#asking);
     // Those in hand must be done before they come again by another session, unless there will be none.
     const handled = this.#deliveries.clear();
     await (this.#intake.stopping.aborted ? waitBriefly(handled, CLOSE_TIMEOUT_MS) : handled);
-    await waitBriefly(this.#connection.close(), CLOSE_TIMEOUT_MS);
+    await waitBriefly(this.#leave(), CLOSE_TIMEOUT_MS);
+  }
+
+  /** The channel first: the connection's good-bye can overtake an acknowledgement. Both reject where they are gone already. */
+  async #leave(): Promise<void> {
+    await this.#channel?.close().catch(() => undefined);
+    await this.#connection.close().catch(() => undefined);
   }
 
   /** What is there may have other arguments than ours, so it is looked for first: on a channel that ends where it is not. */
@@ -172,7 +183,7 @@ class Session {
       );
       const last = deliveries.at(-1);
       // The broker brings again what a connection that is gone has not acknowledged.
-      if (last === undefined || this.#isOver) return;
+      if (last === undefined || this.#isBroken) return;
       this.#channel?.ack(last.delivery, true);
       this.#held -= deliveries.length;
     } catch (error) {
@@ -188,12 +199,14 @@ class Session {
       contentType,
       // Of a batch with other items it would stand for one of those that were taken.
       messageId: body === message.body ? messageId : undefined,
-      headers: { ...headers, ...told },
+      // The broker would send a copy to each queue that these two name, be it the one it came from.
+      headers: { ...headers, CC: undefined, BCC: undefined, ...told },
       persistent: true,
       mandatory: true,
     });
-    // A broker that is short of memory does not read what is published.
-    await Promise.race([this.#dead.waitForConfirms(), this.#failure()]);
+    const confirmed = this.#dead.waitForConfirms();
+    // A broker that is short of memory does not read what is published. At a stop `close` waits for it, but not for long.
+    await Promise.race([confirmed, this.over.then(() => (this.#isBroken ? this.#failure() : confirmed))]);
   }
 
   /** Rejects when the session is over. */
@@ -217,4 +230,12 @@ class Session {
 
 function isNotFound(error: unknown): boolean {
   return typeof error === 'object' && error !== null && 'code' in error && error.code === 404;
+}
+
+/** What amqplib says of a virtual host that cannot be opened names a frame, and nothing that one could put right. */
+function explained(error: unknown): unknown {
+  if (!(error instanceof Error) || !error.message.startsWith('Expected ConnectionOpenOk')) return error;
+  return new Error('the virtual host in RABBITMQ_URL is not there, or not open to this user', {
+    cause: error,
+  });
 }

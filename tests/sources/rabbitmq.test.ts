@@ -1,11 +1,16 @@
 import { type Channel, type ChannelModel, connect as connectBroker } from 'amqplib';
 import { afterAll, beforeAll, beforeEach, expect, it } from '@jest/globals';
+import { pino } from 'pino';
+import { readConfig } from '../../src/config.js';
+import { notificationParser } from '../../src/model/notification.js';
+import { Intake, type IntakeOptions } from '../../src/sources/intake.js';
+import { RabbitMqSource } from '../../src/sources/rabbitmq.js';
 import { BROKER_TIMEOUT } from '../support/broker.js';
 import { connect } from '../support/client.js';
 import { untilReport } from '../support/health.js';
 import { type RabbitmqServer, startRabbitmq } from '../support/rabbitmq-server.js';
 import { describeWith } from '../support/requires.js';
-import { startServer } from '../support/server.js';
+import { JWT_SECRET, KEY, startServer } from '../support/server.js';
 import { sourceContract } from './source-contract.js';
 
 let queues = 0;
@@ -26,6 +31,27 @@ async function drain(channel: Channel, queue: string) {
     if (message === false) return messages;
     messages.push(message);
   }
+}
+
+/** A source before a journal of the test's own. */
+function openSource(broker: RabbitmqServer, queue: string, publish: IntakeOptions['postroom']['publish']) {
+  const config = readConfig({
+    NOTIFY_KEYS: KEY,
+    JWT_SECRET,
+    RABBITMQ_URL: broker.url,
+    RABBITMQ_QUEUE: queue,
+    RABBITMQ_PREFETCH: '7',
+  });
+  const limit = config.MAX_NOTIFICATION_BYTES;
+  const intake = new Intake({
+    name: 'rabbitmq',
+    postroom: { publish },
+    parse: notificationParser({ maxBytes: limit, retentionSeconds: config.RETENTION_SECONDS }),
+    maxNotificationBytes: limit,
+    now: Date.now,
+    log: pino({ level: 'silent' }),
+  });
+  return new RabbitMqSource({ ...config, sharedJournal: false }, intake);
 }
 
 sourceContract({ name: 'rabbitmq', needs: ['rabbitmq'], keeps: true }, async () => {
@@ -126,6 +152,69 @@ describeWith(['rabbitmq'], 'a RabbitMQ queue', () => {
     });
   });
 
+  it('keeps its messages where the queue of the dead letters is deleted under us', async () => {
+    const { server } = await listen();
+    await channel.deleteQueue(`${queue}.dead`);
+    send({ room: 'no room' });
+    await untilReport(server, ({ sources }) => sources.rabbitmq?.refused === 2);
+    await untilReport(server, ({ sources }) => sources.rabbitmq?.lag === 0);
+    expect(await drain(channel, `${queue}.dead`)).toHaveLength(1);
+  });
+
+  it('sends no dead letter to the queues that a message was copied to', async () => {
+    const { server } = await listen();
+    const other = newQueue();
+    await channel.assertQueue(other);
+    // Through the other one it was also sent here: its dead letter would come again and again.
+    channel.sendToQueue(other, Buffer.from('wrong'), { CC: [queue, other] });
+    await untilReport(server, ({ sources }) => sources.rabbitmq?.refused === 1);
+    await untilReport(server, ({ sources }) => sources.rabbitmq?.lag === 0);
+    expect(await drain(channel, `${queue}.dead`)).toHaveLength(1);
+    expect(await drain(channel, other)).toHaveLength(1);
+  });
+
+  it('has no more than the prefetch under way while the journal cannot write', async () => {
+    await channel.assertQueue(queue, { durable: true });
+    for (let n = 0; n < 50; n++) send({ data: n });
+    await channel.checkQueue(queue);
+    let tried = () => {};
+    const isTriedAgain = new Promise<void>(resolve => {
+      let calls = 0;
+      tried = () => ++calls > 2 && resolve();
+    });
+    const source = openSource(broker, queue, () => {
+      tried();
+      return Promise.reject(new Error('stuck'));
+    });
+    source.start();
+    await isTriedAgain;
+    expect((await channel.checkQueue(queue)).messageCount).toBe(43);
+    await source.stop();
+    expect((await channel.checkQueue(queue)).messageCount).toBe(50);
+  });
+
+  it('has what the journal was writing at a stop acknowledged', async () => {
+    let write = () => {};
+    let begin = () => {};
+    const hasBegun = new Promise<void>(resolve => {
+      begin = resolve;
+    });
+    const source = openSource(broker, queue, () => {
+      begin();
+      return new Promise(resolve => {
+        write = () => resolve({ id: '1-0', connections: 0, duplicate: false });
+      });
+    });
+    await channel.assertQueue(queue, { durable: true });
+    send({ data: 'without a key' });
+    source.start();
+    await hasBegun;
+    const stopped = source.stop();
+    write();
+    await stopped;
+    expect((await channel.checkQueue(queue)).messageCount).toBe(0);
+  });
+
   it('is read by one server at a time, and by the other one when that stops', async () => {
     const first = await listen();
     const second = await listen();
@@ -160,9 +249,32 @@ describeWith(['rabbitmq'], 'a RabbitMQ queue', () => {
     expect(sources.rabbitmq?.lastError?.reason).toMatch(/ACCESS.REFUSED/);
     expect(JSON.stringify([sources, server.logged])).not.toContain('a-wrong-password');
   });
+
+  it('is told of in the health report: a virtual host that is not there', async () => {
+    const server = await startServer({ RABBITMQ_URL: `${broker.url}/nowhere` });
+    await untilReport(server, ({ sources }) =>
+      /virtual host .* is not there/.test(sources.rabbitmq?.lastError?.reason ?? ''),
+    );
+  });
 });
 
 describeWith(['own-rabbitmq'], 'a RabbitMQ that is away', () => {
+  it(
+    'holds up no stop when it hangs',
+    async () => {
+      const broker = await startRabbitmq();
+      const server = await startServer({ RABBITMQ_URL: broker.url });
+      await untilReport(server, ({ sources }) => sources.rabbitmq?.connected === true);
+      broker.pause();
+      const started = performance.now();
+      await server.stop();
+      // Its heartbeat would be missed after 20 seconds.
+      expect(performance.now() - started).toBeLessThan(10_000);
+      broker.resume();
+    },
+    BROKER_TIMEOUT,
+  );
+
   it(
     'is waited for, at the start and later; what it confirmed comes once and in order',
     async () => {
