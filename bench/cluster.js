@@ -10,7 +10,7 @@ const NODES = 3;
 const IN_FLIGHT = 64;
 const MANY = 256;
 const KEPT = 100_000;
-const SPREAD = `${NODES} nodes with ${count(LISTENERS)} listeners each, beside one`;
+const SPREAD = `${NODES} nodes with ${count(LISTENERS)} listeners and ${IN_FLIGHT} in flight each, beside one`;
 const FROM_ELSEWHERE = 'published on another node, beside a single one (Redis journal)';
 const STREAM = 'Redis journal, no listener, two nodes at once beside one';
 
@@ -27,8 +27,9 @@ export default {
     async measure(load, { pids }) {
       const listeners = LISTENERS * pids.length;
       await load.ask('connect', { paths: roomPaths(listeners), together: 64 });
-      const window = { connections: IN_FLIGHT, window: 2 * IN_FLIGHT };
-      const usage = await load.ask('fanout', { ...window, warm: 1, seconds: 2 });
+      // Each node has publishers of its own, as many as the single one.
+      const connections = IN_FLIGHT * pids.length;
+      const usage = await load.ask('fanout', { connections, window: 2 * connections, warm: 1, seconds: 2 });
       const { deliveries, serverMicros, brokerMicros } = usage;
       return {
         figures: {

@@ -168,7 +168,7 @@ const Settings = z.object({
   REDIS_STREAM: z.string().optional(),
   RABBITMQ_URL: amqpUrl,
   RABBITMQ_QUEUE: z.string().max(200, 'must have 200 characters or less').default('postroom'),
-  RABBITMQ_PREFETCH: whole(256, 1, 65535),
+  RABBITMQ_PREFETCH: whole(1000, 1, 65535),
   KAFKA_BROKERS: list([]).refine(
     brokers => brokers.every(broker => /^(\[[0-9a-f:.]+\]|[\w.-]+):\d{1,5}$/i.test(broker)),
     'must be a comma-separated list of host:port',

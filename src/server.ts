@@ -77,7 +77,15 @@ export async function createServer(
     .filter(row => row.isWanted(settings))
     .map(row => ({
       row,
-      intake: new Intake({ name: row.name, postroom, parse, maxNotificationBytes, now, log }),
+      intake: new Intake({
+        name: row.name,
+        postroom,
+        parse,
+        maxNotificationBytes,
+        sharedJournal: isShared,
+        now,
+        log,
+      }),
       source: undefined,
     }));
 

@@ -312,6 +312,8 @@ export class RedisJournal implements Journal {
       if (taken !== undefined) this.#peers.reached(taken.entry, taken.connections);
     }
     this.#peers.tell(this.#commands).catch(error => this.#failed(error));
+    // Asked for when these are written out, Redis answers with all that has come meanwhile: fewer, larger turns.
+    await turnEnd();
   }
 
   /** Delivers the next entry. */

@@ -45,6 +45,8 @@ export interface IntakeOptions {
   readonly postroom: Pick<Postroom, 'publish'>;
   readonly parse: ParseNotifications;
   readonly maxNotificationBytes: number;
+  /** Whether the journal is over a network, and may have taken what it could not confirm. */
+  readonly sharedJournal: boolean;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
   readonly log: Logger;
@@ -141,8 +143,7 @@ export class Intake {
     try {
       const given = textOf(body, this.#maxBodyBytes);
       const text = translate === undefined ? given : translate(given);
-      // One of our own where there is none: what a journal refused it may have taken all the same, and it is tried again.
-      const beside: KeyBeside = { key: key ?? randomUUID(), chosen: false };
+      const beside = this.#keyBeside(key);
       const { items } = this.#options.parse(text, beside);
       const notifications = items.filter(isNotification);
       if (notifications.length === items.length) return { notifications };
@@ -153,6 +154,12 @@ export class Intake {
       if (!(error instanceof Problem)) throw error;
       return { notifications: [], refusal: { body, reason: this.#refuse([error]) } };
     }
+  }
+
+  /** One of our own where there is none and what the journal refused it may have taken all the same: it is tried again. */
+  #keyBeside(key: string | undefined): KeyBeside | undefined {
+    if (key !== undefined) return { key, chosen: false };
+    return this.#options.sharedJournal ? { key: randomUUID(), chosen: false } : undefined;
   }
 
   #refuse(problems: readonly Problem[]): string {

@@ -31,6 +31,7 @@ function make(fails: () => boolean = () => false, refused: 'not taken' | 'taken 
     postroom,
     parse: notificationParser(LIMITS),
     maxNotificationBytes: LIMITS.maxBytes,
+    sharedJournal: true,
     now: () => 0,
     log: pino({ level: 'debug' }, { write: line => logged.push(JSON.parse(line)) }),
   });

@@ -133,6 +133,7 @@ describeWith(['kafka'], 'a Kafka topic', () => {
       },
       parse: notificationParser({ maxBytes: maxNotificationBytes, retentionSeconds: 600 }),
       maxNotificationBytes,
+      sharedJournal: false,
       now: Date.now,
       log: pino({ level: 'silent' }),
     });

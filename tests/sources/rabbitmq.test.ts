@@ -48,6 +48,7 @@ function openSource(broker: RabbitmqServer, queue: string, publish: IntakeOption
     postroom: { publish },
     parse: notificationParser({ maxBytes: limit, retentionSeconds: config.RETENTION_SECONDS }),
     maxNotificationBytes: limit,
+    sharedJournal: false,
     now: Date.now,
     log: pino({ level: 'silent' }),
   });
