@@ -3,6 +3,7 @@ import request from 'supertest';
 import { BROKER_TIMEOUT } from '../support/broker.js';
 import { connect, token } from '../support/client.js';
 import { reportOf, untilReport } from '../support/health.js';
+import { startProxy } from '../support/proxy.js';
 import { type RedisServer, startRedis } from '../support/redis-server.js';
 import { describeWith } from '../support/requires.js';
 import { KEY, startServer, type TestServer } from '../support/server.js';
@@ -147,6 +148,27 @@ describeWith(['redis'], 'nodes that share a Redis journal', () => {
     client.send({ type: 'ping', ref: 2 });
     expect(await client.next()).toMatchObject({ type: 'subscribed', recovered: false, ref: 1 });
     expect(await client.next()).toMatchObject({ type: 'pong', ref: 2 });
+  });
+
+  it('wait for a client that is further than they are, and then bring what it missed, without gap or double', async () => {
+    const network = await startProxy();
+    const port = Number(new URL(redis.url).port);
+    network.to(port);
+    const ahead = await startNode();
+    const behind = await startNode({ REDIS_URL: `redis://127.0.0.1:${network.port}` });
+    const other = await listen(behind);
+    network.cut();
+    const seen = await ahead.notify({ room: 'public.a', event: 'seen' });
+    await ahead.notify({ room: 'public.a', event: 'missed' });
+    const coming = connect(behind.ws(`?room=public.a&since=${seen.id}`));
+    network.to(port);
+    const back = await coming;
+    expect(await back.nextOf('welcome')).toMatchObject({ recovered: true });
+    await back.nextOf('subscribed');
+    expect(await back.next()).toMatchObject({ event: 'missed' });
+    await ahead.notify({ room: 'public.a', event: 'live' });
+    expect(await back.next()).toMatchObject({ event: 'live' });
+    for (const event of ['seen', 'missed', 'live']) expect(await other.next()).toMatchObject({ event });
   });
 
   it('take what is published on Redis Pub/Sub once, though all of them are told to listen', async () => {
