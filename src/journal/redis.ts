@@ -195,7 +195,10 @@ export class RedisJournal implements Journal {
     // Of an outage that three connections notice, the first word.
     if (this.#isInTrouble) return;
     this.#isInTrouble = true;
-    this.#options.log.error({ reason: reasonOf(error) }, 'the journal has no connection to Redis');
+    this.#options.log.error(
+      { reason: reasonOf(error) },
+      'the journal cannot use Redis; what comes is refused until it can',
+    );
   }
 
   /** Does something at the start, as soon as Redis is there, however long that takes. */
@@ -377,7 +380,7 @@ export class RedisJournal implements Journal {
         if (this.#listener.status === 'ready') this.#listener.ping().catch(error => this.#failed(error));
         if (this.#isInTrouble && this.#failingSince === undefined) {
           this.#isInTrouble = false;
-          this.#options.log.info('the journal has its connection to Redis again');
+          this.#options.log.info('the journal can use Redis again');
         }
         this.#available = true;
       } catch (error) {

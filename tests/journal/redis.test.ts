@@ -98,6 +98,22 @@ describeWith(['redis'], 'JOURNAL=redis', () => {
     expect(next.floor).toBe(id);
   });
 
+  it('makes room for itself in a Redis that is full, as soon as something is old enough', async () => {
+    const full = await startRedis();
+    if (!full.own) return;
+    const client = new Redis(full.url);
+    const { journal } = await open(newPrefix(), { seconds: 2, bytes: 64 * 1024 * 1024 }, 0, full.url);
+    for (let i = 0; i < 20; i++) await journal.append(notification(JSON.stringify('x'.repeat(50_000))));
+    const used = /^used_memory:(\d+)/m.exec(await client.info('memory'))?.[1];
+    await client.config('SET', 'maxmemory', Number(used) - 200_000);
+    await expect(journal.append(notification('1'))).rejects.toMatchObject({ code: 'unavailable' });
+    const appended = async () => journal.append(notification('2')).catch(() => undefined);
+    while ((await appended()) === undefined) await new Promise(resolve => setImmediate(resolve));
+    client.disconnect();
+    await journal.close();
+    await full.stop();
+  });
+
   it('tells a node that was away for longer than the past reaches back that it missed something', async () => {
     const prefix = newPrefix();
     const small = { seconds: 600, bytes: 4000 };

@@ -376,7 +376,7 @@ async function expectRefused(url: string, reason: RegExp): Promise<void> {
       args: [main],
       directory: newDirectory('refused'),
       env: { ...environment(url), PORT: String(port) },
-      ready: /the journal has no connection to Redis/,
+      ready: /the journal cannot use Redis/,
     },
   ]);
   const said = postroom
