@@ -382,7 +382,7 @@ async function expectRefused(url: string, reason: RegExp): Promise<void> {
   const said = postroom
     .output()
     .split('\n')
-    .find(line => line.includes('the journal has no connection'));
+    .find(line => line.includes('the journal cannot use Redis'));
   expect(JSON.parse(said ?? '').reason).toMatch(reason);
   expect((await fetch(`http://127.0.0.1:${port}/health/ready`)).status).toBe(503);
   await postroom.stop();
