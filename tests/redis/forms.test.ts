@@ -37,6 +37,8 @@ const ROOM = 'public.a';
 const STREAM = 'orders';
 const CHANNEL = 'news';
 const MASTER = 'main';
+const BUS_OFFSET = 10_000;
+const FIRST_EPHEMERAL_PORT = 32_768;
 const SLOTS = 16384;
 // Long enough for a slow machine, short enough for a test.
 const DOWN_AFTER_MS = '1000';
@@ -395,8 +397,16 @@ interface Started {
   readonly broker: Broker;
 }
 
+/** A port whose bus, 10,000 above it, is not among those that the system gives to whoever connects. */
+async function clusterPort(): Promise<number> {
+  for (;;) {
+    const port = await freePort();
+    if (port + BUS_OFFSET < FIRST_EPHEMERAL_PORT) return port;
+  }
+}
+
 async function startRedis(settings: Settings = {}, args: readonly string[] = []): Promise<Started> {
-  const port = await freePort();
+  const port = await (settings['cluster-enabled'] === 'yes' ? clusterPort() : freePort());
   const directory = newDirectory('redis');
   const all: Settings = {
     port: String(port),
