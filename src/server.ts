@@ -6,7 +6,7 @@ import { Door, Timetable } from './clients/index.js';
 import type { Config } from './config.js';
 import { Postroom } from './core/postroom.js';
 import { journals } from './journal/index.js';
-import { Listener, type Place } from './listener.js';
+import { Listener, type Place } from './http/index.js';
 import { callerAddress } from './model/caller.js';
 import { notificationParser } from './model/notification.js';
 import { createApp, type SourceReport } from './ops/index.js';
@@ -131,6 +131,7 @@ export async function createServer(
     new Listener({
       place: side.place,
       requestTimeoutSeconds: config.REQUEST_TIMEOUT_SECONDS,
+      maxConnections: config.MAX_HTTP_CONNECTIONS,
       log,
       notify: side.notify && ((request, response) => side.notify?.handle(request, response)),
       app: createApp({

@@ -7,7 +7,7 @@ import { describe, expect, it } from '@jest/globals';
 const LAYERS = [
   ['model'],
   ['unix', 'redis'],
-  ['auth', 'journal'],
+  ['auth', 'journal', 'http'],
   ['core'],
   ['sources', 'clients', 'ops'],
   ['.'],

@@ -86,6 +86,8 @@ export class Door {
     this.#server.handleUpgrade(request, socket, head, ws => {
       socket.off('error', destroyBroken);
       this.#admit(ws, socket, opening);
+      // It came paused, so that nothing was read while this node caught up.
+      socket.resume();
     });
   }
 

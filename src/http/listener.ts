@@ -7,14 +7,13 @@ import {
   type ServerResponse,
 } from 'node:http';
 import type { AddressInfo, Socket } from 'node:net';
-import type { Duplex } from 'node:stream';
 import type { Logger } from 'pino';
-import { PROBLEM_TYPE, Problem, problemAnswer } from './model/problem.js';
-import { StartError } from './model/start-error.js';
-import { isSocketPath, listenOnFile, SocketInUse } from './unix/socket-file.js';
+import { Problem } from '../model/problem.js';
+import { StartError } from '../model/start-error.js';
+import { isSocketPath, listenOnFile, SocketInUse } from '../unix/socket-file.js';
+import { type ConnectionEvents, HttpConnection, KEEP_ALIVE_MS } from './connection.js';
+import { refuse, sendProblem } from './problem.js';
 
-// Longer than the idle time of the usual proxies and of PHP's handles, so that it is not us who close first.
-const KEEP_ALIVE_MS = 75_000;
 const CHECK_MS = 500;
 // Thousands come back at once after a restart; the system takes less where it is set to (somaxconn).
 const BACKLOG = 65535;
@@ -28,6 +27,8 @@ export interface ListenerOptions {
   readonly place: Place;
   /** How long a request may take to arrive, in seconds. */
   readonly requestTimeoutSeconds: number;
+  /** How many connections there may be that are no WebSockets. */
+  readonly maxConnections: number;
   /** Answers `POST /notify` and what else comes to that path; undefined where it is not served. */
   readonly notify: RequestListener | undefined;
   /** Answers all other requests. */
@@ -42,43 +43,51 @@ export class Listener {
   readonly #options: ListenerOptions;
   readonly #server: Server;
   #url = '';
-  /** The last request's answer on each socket. */
-  readonly #answers = new WeakMap<Duplex, ServerResponse>();
+  /** Every TCP connection, whatever became of it: none outlives `stop`. */
+  readonly #sockets = new Set<Socket>();
+  /** Connections on which HTTP is spoken. */
+  readonly #connections = new Set<HttpConnection>();
+  /** Those of them on which nothing is under way; the one that has waited longest comes first. */
+  readonly #idle = new Set<HttpConnection>();
+  /** Called on a socket that has closed. */
+  readonly #forget: (this: Socket) => void;
+  #isStopping = false;
 
   constructor(options: ListenerOptions) {
     this.#options = options;
     this.#server = createServer({
       requestTimeout: options.requestTimeoutSeconds * 1000,
       headersTimeout: options.requestTimeoutSeconds * 1000,
+      // Only told to clients: `HttpConnection` ends idle connections.
       keepAliveTimeout: KEEP_ALIVE_MS,
       connectionsCheckingInterval: CHECK_MS,
       // Node's own answers to these two are no problem+json: a missing Host is refused here, and an expectation
       // that nobody knows may be ignored (RFC 9110 §10.1.1).
       requireHostHeader: false,
     });
-    const dispatch: RequestListener = (request, response) => {
-      this.#answers.set(request.socket, response);
-      const fault = faultOf(request);
-      if (fault !== undefined) answer(response, fault);
-      else if (options.notify !== undefined && isNotify(request.url)) options.notify(request, response);
-      else options.app(request, response);
+    const sockets = this.#sockets;
+    this.#forget = function () {
+      sockets.delete(this);
     };
-    this.#server.on('request', dispatch);
-    // Without this Node would ask for every body, also for one that will be refused.
-    this.#server.on('checkContinue', dispatch);
-    this.#server.on('checkExpectation', dispatch);
-    this.#server.on('clientError', (error, socket) => this.#answerBrokenRequest(error, socket));
-    this.#server.on('connect', (_request, socket) =>
-      refuse(socket, new Problem('invalid_request', 'This is no proxy.')),
-    );
-    const { upgrade } = options;
-    if (upgrade === undefined) return;
-    this.#server.on('upgrade', (request, socket, head) => {
-      const fault = faultOf(request) ?? this.#pendingFault(socket);
-      if (fault !== undefined) refuse(socket, fault);
-      // Every socket of an http.Server is a net.Socket; its type says Duplex.
-      else upgrade(request, socket as Socket, head);
+    const [serve] = this.#server.listeners('connection');
+    this.#server.removeAllListeners('connection');
+    this.#server.on('connection', socket => {
+      const connection = this.#admit(socket);
+      if (connection !== undefined) serve?.call(this.#server, connection);
     });
+    const add: RequestListener = (request, response) => connectionOf(request).add(request, response);
+    this.#server.on('request', add);
+    // Without this Node would ask for every body, also for one that will be refused.
+    this.#server.on('checkContinue', add);
+    this.#server.on('checkExpectation', add);
+    this.#server.on('clientError', (error, connection) => {
+      if (connection instanceof HttpConnection) this.#answerBrokenRequest(error, connection);
+    });
+    this.#server.on('connect', request =>
+      refuse(connectionOf(request).release().socket, new Problem('invalid_request', 'This is no proxy.')),
+    );
+    if (options.upgrade !== undefined)
+      this.#server.on('upgrade', (request, _socket, head) => this.#upgrade(request, head));
   }
 
   /** Resolves once connections come in; rejects, with what to do about it, when they cannot. */
@@ -113,47 +122,96 @@ export class Listener {
 
   /**
    * Takes no new connections; resolves when the requests under way are answered, or have taken longer than a
-   * request may.
+   * request may. Nothing is connected any more then, also no WebSocket.
    */
   async stop(): Promise<void> {
     if (!this.#server.listening) return;
-    const deadline = setTimeout(
-      () => this.#server.closeAllConnections(),
-      this.#options.requestTimeoutSeconds * 1000,
-    );
+    this.#isStopping = true;
+    const deadline = setTimeout(() => {
+      for (const socket of this.#sockets) socket.destroy();
+    }, this.#options.requestTimeoutSeconds * 1000);
     await new Promise<void>(resolve => {
       this.#server.close(() => resolve());
-      this.#server.closeIdleConnections();
+      for (const connection of this.#idle) connection.destroy();
     });
     clearTimeout(deadline);
   }
 
-  /** An upgrade behind a request that is not answered yet would come before its answer. */
-  #pendingFault(socket: Duplex): Problem | undefined {
-    const pending = this.#answers.get(socket)?.writableFinished === false;
-    return pending
-      ? new Problem('invalid_request', 'Open the WebSocket on a connection of its own.')
-      : undefined;
+  /** Takes a connection. Where there are too many, the one that has waited longest for a request makes room. */
+  #admit(socket: Socket): HttpConnection | undefined {
+    this.#sockets.add(socket);
+    socket.on('close', this.#forget);
+    if (this.#connections.size >= this.#options.maxConnections) {
+      const [longest] = this.#idle;
+      // All of them are at work: this one has to come again.
+      (longest ?? socket).destroy();
+      if (longest === undefined) return undefined;
+      this.#remove(longest);
+    }
+    const connection = new HttpConnection(socket, this.#events);
+    connection.on('close', () => this.#remove(connection));
+    this.#connections.add(connection);
+    this.#idle.add(connection);
+    return connection;
+  }
+
+  readonly #events: ConnectionEvents = {
+    request: (connection, request, response) => {
+      this.#idle.delete(connection);
+      this.#dispatch(request, response);
+    },
+    idle: connection => {
+      // What was asked is answered, and nothing more will be.
+      if (this.#isStopping) connection.destroySoon();
+      else this.#idle.add(connection);
+    },
+  };
+
+  #remove(connection: HttpConnection): void {
+    this.#connections.delete(connection);
+    this.#idle.delete(connection);
+  }
+
+  #dispatch(request: IncomingMessage, response: ServerResponse): void {
+    const { notify, app } = this.#options;
+    const fault = faultOf(request);
+    if (fault !== undefined) sendProblem(response, fault);
+    else if (notify !== undefined && isNotify(request.url)) notify(request, response);
+    else app(request, response);
+  }
+
+  #upgrade(request: IncomingMessage, head: Buffer): void {
+    const connection = connectionOf(request);
+    // Its answer would come before that of a request which is not answered yet.
+    const fault =
+      connection.isAnswering
+        ? new Problem('invalid_request', 'Open the WebSocket on a connection of its own.')
+        : faultOf(request);
+    const { socket, rest } = connection.release();
+    if (fault !== undefined) refuse(socket, fault);
+    else this.#options.upgrade?.(request, socket, rest.length === 0 ? head : Buffer.concat([head, rest]));
   }
 
   /** What arrives is no HTTP, or arrives too slowly. */
-  #answerBrokenRequest(error: NodeJS.ErrnoException, socket: Duplex): void {
-    const answer = this.#answers.get(socket);
-    if (answer?.req.complete && !answer.writableFinished) {
+  #answerBrokenRequest(error: NodeJS.ErrnoException, connection: HttpConnection): void {
+    const { last } = connection;
+    if (last?.request.complete && !last.response.writableFinished) {
       // Nonsense behind a good request: that one still gets its answer.
-      answer.once('finish', () => socket.destroy());
+      last.response.once('finish', () => connection.destroy());
       return;
     }
     // A request that was refused before its body came has had its answer.
-    const wasAnswered = answer?.headersSent && !answer.req.complete;
-    if (wasAnswered || error.code === 'ECONNRESET' || !socket.writable) {
-      socket.destroy();
-      return;
-    }
-    refuse(socket, brokenRequest(error.code));
+    const wasAnswered = last?.response.headersSent && !last.request.complete;
+    if (wasAnswered || error.code === 'ECONNRESET' || connection.destroyed) connection.destroy();
+    else refuse(connection.release().socket, brokenRequest(error.code));
   }
 }
 
+/** Every request that is answered here came by one of ours. */
+function connectionOf({ socket }: IncomingMessage): HttpConnection {
+  if (!(socket instanceof HttpConnection)) throw new Error('a request came by a connection that is none of ours');
+  return socket;
+}
 function isNotify(url: string | undefined): boolean {
   return url === '/notify' || url?.startsWith('/notify?') === true;
 }
@@ -206,15 +264,3 @@ function faultOf(request: IncomingMessage): Problem | undefined {
   return undefined;
 }
 
-function answer(response: ServerResponse, problem: Problem): void {
-  const body = Buffer.from(JSON.stringify(problem));
-  response
-    .writeHead(problem.status, { 'Content-Type': PROBLEM_TYPE, 'Content-Length': body.length })
-    .end(body);
-}
-
-function refuse(socket: Duplex, problem: Problem): void {
-  // A peer that is gone already needs no answer.
-  socket.on('error', () => socket.destroy());
-  socket.end(problemAnswer(problem), () => socket.destroy());
-}

@@ -1,0 +1,1 @@
+export { Listener, type Place } from './listener.js';

@@ -1,0 +1,26 @@
+import type { ServerResponse } from 'node:http';
+import type { Socket } from 'node:net';
+import { PROBLEM_TYPE, type Problem, problemAnswer } from '../model/problem.js';
+
+// A peer that does not take its answer is not waited for any longer.
+const REFUSE_MS = 2000;
+
+/** Answers a request with a problem. */
+export function sendProblem(response: ServerResponse, problem: Problem): void {
+  const body = Buffer.from(JSON.stringify(problem));
+  response
+    .writeHead(problem.status, { 'Content-Type': PROBLEM_TYPE, 'Content-Length': body.length, ...problem.headers })
+    .end(body);
+}
+
+/** Answers with a problem on a bare socket, and closes it: when the answer has left, after two seconds at the most. */
+export function refuse(socket: Socket, problem: Problem): void {
+  // A peer that is gone already needs no answer.
+  socket.on('error', destroy);
+  socket.setTimeout(REFUSE_MS, destroy);
+  socket.end(problemAnswer(problem), () => socket.destroy());
+}
+
+function destroy(this: Socket): void {
+  this.destroy();
+}
