@@ -3,6 +3,7 @@ import type { CloseReason } from '../model/close.js';
 import { newConnectionId } from '../model/connection-id.js';
 import type { Entry } from '../model/notification.js';
 import type { Owed } from './owed.js';
+import type { Seen } from './seen.js';
 
 /** The socket under a connection, as the core needs it. */
 export interface Socket {
@@ -31,6 +32,8 @@ export interface Reading {
   readonly past: Map<Address, number>;
   /** Rooms whose past, from `next` up to `until`, was asked for later, in the order of asking. */
   readonly replays: Replay[];
+  /** It waits for its turn to be served. */
+  isQueued: boolean;
 }
 
 export interface Replay {
@@ -38,12 +41,6 @@ export interface Replay {
   readonly from: number;
   readonly until: number;
   next: number;
-}
-
-/** A stretch of the past. */
-export interface Stretch {
-  readonly from: number;
-  readonly until: number;
 }
 
 /** What the core knows of one connection. Its fields belong to the core; everybody else reads `id` and `user`. */
@@ -57,7 +54,7 @@ export class Connection {
   /** Undefined while live. */
   reading: Reading | undefined;
   /** What it saw through addresses that it has left: another one may bring the same again when its past is asked for. */
-  seen: Map<Address, Stretch[]> | undefined;
+  seen: Seen | undefined;
   /** What this turn of the event loop owes it. */
   owed: Owed | undefined;
   /** The delivery that reached it last. */

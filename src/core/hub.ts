@@ -47,6 +47,15 @@ export class Hub {
     for (const address of connection.joined.keys()) this.leave(connection, address);
   }
 
+  /** Forgets all connections at once, and returns them. */
+  takeAll(): Connection[] {
+    const all = [...this.#connections.values()];
+    this.#connections.clear();
+    this.#listeners.clear();
+    this.#rooms = 0;
+    return all;
+  }
+
   /** Makes a connection a listener of a room or a user. */
   join(connection: Connection, address: Address): void {
     const listeners = this.#listeners.get(address);

@@ -1,5 +1,6 @@
 import type { Connection } from './connection.js';
 import { Owed } from './owed.js';
+import { Turns } from './turns.js';
 
 /** Whom the outbox tells. */
 export interface OutboxEvents {
@@ -25,33 +26,38 @@ export interface OutboxEvents {
  * node. Appending moves the pointer to the child for that frame. The listeners of a room mostly share the
  * turn's history, so the child is nearly always the one made last: one comparison, no allocation. At the end
  * of the turn a node that somebody points at joins its bytes once, and all who point at it get that buffer.
+ * Where there are too many connections for one turn, the rest are written in the turns after it.
  *
  * Control frames go the same way, so they keep their place among the notifications.
  */
 export class Outbox {
   #root = new Owed();
-  #owing: Connection[] = [];
-  #scheduled = false;
+  readonly #owing: Turns<Connection>;
   readonly #events: OutboxEvents;
 
   constructor(events: OutboxEvents) {
     this.#events = events;
+    this.#owing = new Turns(
+      connection => this.#guard(connection, this.#flush),
+      () => {
+        // Those who still wait have nodes of the old tree: what they are owed meanwhile is put behind those.
+        this.#root = new Owed();
+        events.atTurnEnd();
+      },
+    );
   }
 
   /** Owes a connection one more frame. The same Buffer object for many connections is joined once. */
   send(connection: Connection, frame: Buffer): void {
     if (connection.owed === undefined) this.#owing.push(connection);
     connection.owed = (connection.owed ?? this.#root).plus(frame);
-    this.schedule();
   }
 
   /** Asks for `taken` once the kernel took what this connection was written, even if it is owed nothing. */
   awaitTaken(connection: Connection): void {
-    if (connection.owed === undefined) {
-      this.#owing.push(connection);
-      connection.owed = this.#root;
-    }
-    this.schedule();
+    if (connection.owed !== undefined) return;
+    this.#owing.push(connection);
+    connection.owed = this.#root;
   }
 
   /** Bytes that wait for a connection: owed in this turn, or written and not yet taken by the kernel. */
@@ -71,19 +77,7 @@ export class Outbox {
 
   /** Makes sure that the turn has an end. */
   schedule(): void {
-    if (this.#scheduled) return;
-    this.#scheduled = true;
-    // After the poll phase: every request that arrived together is one turn.
-    setImmediate(() => this.#flushAll());
-  }
-
-  #flushAll(): void {
-    this.#scheduled = false;
-    const owing = this.#owing;
-    this.#owing = [];
-    this.#root = new Owed();
-    for (const connection of owing) this.#guard(connection, this.#flush);
-    this.#events.atTurnEnd();
+    this.#owing.schedule();
   }
 
   readonly #flush = (connection: Connection) => this.flush(connection);

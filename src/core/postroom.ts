@@ -1,7 +1,8 @@
 import type { Journal } from '../journal/journal.js';
 import { type Address, EVERYONE, roomAddress, roomOf, userAddress } from '../model/address.js';
 import { CLOSE, type CloseReason } from '../model/close.js';
-import type { Id } from '../model/id.js';
+import { Heap } from '../model/heap.js';
+import { compareMoments, type Id, type Moment, parseId } from '../model/id.js';
 import type { Entry, Notification } from '../model/notification.js';
 import { unavailable } from '../model/problem.js';
 import type { Retention } from '../model/retention.js';
@@ -10,6 +11,8 @@ import { Frames } from './frames.js';
 import { Hub } from './hub.js';
 import { Outbox } from './outbox.js';
 import { Reader } from './reader.js';
+import { type Range, Seen } from './seen.js';
+import { inTurns } from './turns.js';
 import { Window } from './window.js';
 
 const TRIM_INTERVAL_MS = 1000;
@@ -44,13 +47,12 @@ export class Postroom {
   #trimming: NodeJS.Timeout | undefined;
   #phase: 'starting' | 'open' | 'draining' = 'starting';
   readonly #catchUpMs: number;
-  /** Those who wait for the next entry. */
-  readonly #waiting = new Set<() => void>();
+  /** Those who wait for an entry, the one for the oldest first. */
+  readonly #waiting = new Heap<Waiting>((a, b) => compareMoments(a.moment, b.moment) < 0);
   /** Notifications accepted, duplicates left out. */
   published = 0;
 
   /**
-   * @param options.now milliseconds since the epoch
    * @param options.catchUpMs how long a client may be kept waiting that comes with a cursor of another node, in
    * milliseconds; 0 where there are no other nodes
    * @param options.failed told of an error of ours in serving one connection, which is closed for it
@@ -60,27 +62,27 @@ export class Postroom {
     retention: Retention;
     maxBufferedBytes: number;
     catchUpMs: number;
-    now: () => number;
     failed: (error: unknown) => void;
   }) {
     this.#journal = options.journal;
     this.#catchUpMs = options.catchUpMs;
-    this.#window = new Window(options.retention, options.now);
+    this.#window = new Window(options.retention, () => this.#journal.now());
     const frames = new Frames();
+    const failed = (connection: Connection, error: unknown) => {
+      options.failed(error);
+      this.close(connection, CLOSE.internal);
+    };
     this.#outbox = new Outbox({
       taken: connection => this.#reader.pump(connection),
-      failed: (connection, error) => {
-        options.failed(error);
-        this.close(connection, CLOSE.internal);
-      },
-      atTurnEnd: () => this.#window.trim(),
+      failed,
+      atTurnEnd: () => this.#trim(),
     });
     this.#reader = new Reader({
       window: this.#window,
       outbox: this.#outbox,
       frames,
       maxBufferedBytes: options.maxBufferedBytes,
-      now: options.now,
+      failed,
       close: (connection, reason) => this.close(connection, reason),
     });
     this.#hub = new Hub(this.#outbox, this.#reader, frames);
@@ -93,7 +95,7 @@ export class Postroom {
       skipped: until => this.#skip(until),
     });
     this.#window.beginAfter(past);
-    this.#trimming = setInterval(() => this.#window.trim(), TRIM_INTERVAL_MS);
+    this.#trimming = setInterval(() => this.#trim(), TRIM_INTERVAL_MS);
     this.#trimming.unref();
     // It may have been told to stop meanwhile.
     if (this.#phase === 'starting') this.#phase = 'open';
@@ -157,11 +159,20 @@ export class Postroom {
     return this.#catchUpMs > 0 && this.#window.isAhead(since);
   }
 
-  /** Resolves when this node has caught up with a cursor, or has had its time for that. */
+  /** Resolves when this node has caught up with a cursor, has had its time for that, or no node ever gave such a one. */
   async catchUp(since: string): Promise<void> {
-    const deadline = performance.now() + this.#catchUpMs;
-    for (let left = this.#catchUpMs; left > 0 && this.isAhead(since); left = deadline - performance.now())
-      await this.#progress(left);
+    const moment = parseId(since);
+    const newest = parseId(await this.#journal.newest());
+    if (moment === undefined || newest === undefined || compareMoments(moment, newest) > 0) return;
+    if (!this.#window.isAhead(since)) return;
+    await new Promise<void>(resolve => {
+      const timer = setTimeout(resolve, this.#catchUpMs);
+      const go = () => {
+        clearTimeout(timer);
+        resolve();
+      };
+      this.#waiting.push({ moment, go });
+    });
   }
 
   /**
@@ -197,7 +208,7 @@ export class Postroom {
   subscribe(connection: Connection, room: string, since?: string): Start {
     const address = roomAddress(room);
     const here = this.#reader.position(connection);
-    const past = since === undefined ? undefined : this.#window.after(since);
+    const past = this.#pastOf(connection, since);
     const listenedFrom = connection.joined.get(address) ?? this.#window.end;
     this.#join(
       connection,
@@ -286,27 +297,30 @@ export class Postroom {
     const position = this.#window.add(entry);
     const reached = this.#hub.deliver(entry, position);
     this.#outbox.schedule();
-    if (this.#waiting.size > 0) for (const go of this.#waiting) go();
+    for (let first = this.#waiting.first; first !== undefined; first = this.#waiting.first) {
+      if (compareMoments(first.moment, entry) > 0) break;
+      this.#waiting.pop();
+      first.go();
+    }
     return reached;
   }
 
-  /** Resolves with the next entry, or after so many milliseconds. */
-  #progress(milliseconds: number): Promise<void> {
-    return new Promise(resolve => {
-      const go = () => {
-        clearTimeout(timer);
-        this.#waiting.delete(go);
-        resolve();
-      };
-      const timer = setTimeout(go, milliseconds);
-      this.#waiting.add(go);
-    });
+  #trim(): void {
+    // The rest in the next turn.
+    if (!this.#window.trim()) this.#outbox.schedule();
+  }
+
+  /** Where the past after a cursor begins; undefined where it is not complete, or what was seen of it is not known any more. */
+  #pastOf(connection: Connection, since: string | undefined): number | undefined {
+    const past = since === undefined ? undefined : this.#window.after(since);
+    return past !== undefined && past < (connection.seen?.forgotten ?? 0) ? undefined : past;
   }
 
   /** Nobody here heard what was skipped: all have to load their state anew. */
   #skip(until: Id): void {
     this.#window.forget(until);
-    for (const connection of this.listeners(EVERYONE)) this.close(connection, CLOSE.fellBehind);
+    // Nobody may hear what comes after the gap before he is told of it.
+    void inTurns(this.#hub.takeAll(), connection => this.close(connection, CLOSE.fellBehind));
   }
 
   #join(connection: Connection, address: Address, from: number): void {
@@ -329,19 +343,17 @@ export class Postroom {
   /** A later replay of another room may bring the same entries again; this is how it knows. */
   #rememberSeen(connection: Connection, address: Address, from: number, until: number): void {
     if (!this.#window.hasBetween(address, from, until)) return;
-    const merged = { from, until };
-    connection.seen ??= new Map();
-    const others = (connection.seen.get(address) ?? []).filter(seen => {
-      if (seen.until <= this.#window.first) return false;
-      if (seen.from > merged.until || seen.until < merged.from) return true;
-      merged.from = Math.min(merged.from, seen.from);
-      merged.until = Math.max(merged.until, seen.until);
-      return false;
-    });
-    connection.seen.set(address, [...others, merged]);
-    // Addresses without a past need no memory; the window bounds those that have one.
-    if (connection.seen.size > 2 * this.#window.addresses)
-      for (const known of connection.seen.keys())
-        if (this.#window.positionsOf(known) === undefined) connection.seen.delete(known);
+    const range: Range = { from, until };
+    connection.seen ??= new Seen();
+    const isKnown = connection.seen.add(address, range, this.#window.first);
+    // What is being brought could come twice.
+    if (!isKnown && connection.reading !== undefined && connection.reading.replays.length > 0)
+      this.close(connection, CLOSE.fellBehind);
   }
+}
+
+/** Somebody who waits for this node to catch up. */
+interface Waiting {
+  readonly moment: Moment;
+  readonly go: () => void;
 }

@@ -1,50 +1,71 @@
 import { type Address, roomOf } from '../model/address.js';
 import { CLOSE, type CloseReason } from '../model/close.js';
 import type { Fifo } from '../model/fifo.js';
+import { Heap } from '../model/heap.js';
 import type { Entry } from '../model/notification.js';
 import type { Connection, Reading, Replay } from './connection.js';
 import type { Frames } from './frames.js';
 import type { Outbox } from './outbox.js';
+import { Turns } from './turns.js';
 import type { Window } from './window.js';
 
 // Bytes that a reader is given at a time: enough for a good pace, little enough that thousands take turns.
 const CHUNK_BYTES = 64 * 1024;
-// Entries looked at for one reader before the others get their turn.
-const MAX_STEPS = 4096;
+// Entries looked at for one reader before the others get their turn: about a millisecond.
+const MAX_STEPS = 1024;
 
-/** How far an address was read: the index of its next position among its positions. */
+/** Entries that may still be looked at in this turn. */
+interface Steps {
+  left: number;
+}
+
+/** How far an address was read. */
 interface Head {
-  readonly positions: Fifo<number>;
+  readonly address: Address;
+  positions: Fifo<number>;
+  /** The index of its next position among these. */
   at: number;
+  /** Its next position. */
+  next: number;
+  /** Before this position it is history: what has a ttl that is over is not brought. */
+  readonly historyUntil: number;
 }
 
 /**
  * Serves the connections that are not live, each from its own cursor in the window and at the pace of its
  * socket: those that came with `since`, those that asked for a room's past, those that did not keep up. In
  * the turn in which one reaches the newest entry it is live. That step is synchronous, so nothing comes between.
+ * Readers take turns, and what one costs is what it is sent: addresses are merged, not searched for each entry.
  */
 export class Reader {
   readonly #window: Window;
   readonly #outbox: Outbox;
   readonly #frames: Frames;
   readonly #maxBufferedBytes: number;
-  readonly #now: () => number;
   readonly #close: (connection: Connection, reason: CloseReason) => void;
+  readonly #queue: Turns<Connection>;
 
   constructor(parts: {
     window: Window;
     outbox: Outbox;
     frames: Frames;
     maxBufferedBytes: number;
-    now: () => number;
+    /** Told of an error of ours in serving a connection. */
+    failed: (connection: Connection, error: unknown) => void;
     close: (connection: Connection, reason: CloseReason) => void;
   }) {
     this.#window = parts.window;
     this.#outbox = parts.outbox;
     this.#frames = parts.frames;
     this.#maxBufferedBytes = parts.maxBufferedBytes;
-    this.#now = parts.now;
     this.#close = parts.close;
+    this.#queue = new Turns(connection => {
+      try {
+        this.#serve(connection);
+      } catch (error) {
+        parts.failed(connection, error);
+      }
+    });
   }
 
   /** The position up to which a connection was served. */
@@ -62,8 +83,8 @@ export class Reader {
   startAt(connection: Connection, position: number): void {
     const past = new Map<Address, number>();
     for (const address of connection.joined.keys()) past.set(address, this.#window.end);
-    const cursor = this.#nextFor(this.#heads(connection, position));
-    connection.reading = { cursor, past, replays: [] };
+    connection.reading = { cursor: position, past, replays: [], isQueued: false };
+    connection.reading.cursor = this.#heads(connection, connection.reading).first?.next ?? this.#window.end;
     this.#outbox.awaitTaken(connection);
   }
 
@@ -96,92 +117,139 @@ export class Reader {
     return index < 0 ? undefined : replays.splice(index, 1)[0];
   }
 
-  /** Sends what there is room for; called when the socket has taken what it had. */
+  /** Sends what there is room for, in its turn; called when the socket has taken what it had. */
   pump(connection: Connection): void {
     const { reading } = connection;
+    if (reading === undefined || reading.isQueued) return;
+    reading.isQueued = true;
+    this.#queue.push(connection);
+  }
+
+  #serve(connection: Connection): void {
+    const { reading } = connection;
     if (reading === undefined || connection.closed) return;
-    if (this.#sendReplays(connection, reading) && this.#sendNext(connection, reading)) {
+    reading.isQueued = false;
+    const steps = { left: MAX_STEPS };
+    if (this.#sendReplays(connection, reading, steps) && this.#sendNext(connection, reading, steps)) {
       connection.reading = undefined;
       return;
     }
-    if (!connection.closed) this.#outbox.awaitTaken(connection);
+    if (connection.closed) return;
+    if (steps.left === 0) this.pump(connection);
+    else this.#outbox.awaitTaken(connection);
   }
 
   #read(connection: Connection, position: number): Reading {
-    connection.reading ??= { cursor: position, past: new Map(), replays: [] };
+    connection.reading ??= { cursor: position, past: new Map(), replays: [], isQueued: false };
     this.#outbox.awaitTaken(connection);
     return connection.reading;
   }
 
   /** Returns whether all that was asked for has been sent. */
-  #sendReplays(connection: Connection, reading: Reading): boolean {
-    let steps = 0;
+  #sendReplays(connection: Connection, reading: Reading, steps: Steps): boolean {
     for (let replay = reading.replays[0]; replay !== undefined; replay = reading.replays[0]) {
-      const { address, next, until } = replay;
-      if (next < this.#window.first) return this.#fellOut(connection);
-      const positions = this.#window.positionsOf(address);
-      let at = positions?.search(position => position < next) ?? 0;
-      for (;;) {
-        const position = Math.min(positions?.at(at++) ?? until, until);
-        replay.next = position;
-        if (position === until) break;
-        if (++steps > MAX_STEPS) return false;
-        const entry = this.#entryAt(position);
-        if (isSeen(connection, entry, position) || this.#isOver(entry)) continue;
-        if (!this.#offer(connection, entry, address)) return false;
-      }
+      if (replay.next < this.#window.first) return this.#fellOut(connection);
+      if (!this.#sendReplay(connection, replay, steps)) return false;
       reading.replays.shift();
-      connection.joined.set(address, replay.from);
+      connection.joined.set(replay.address, replay.from);
     }
     return true;
   }
 
-  /** Sends from the cursor on. Returns whether the connection has reached the newest entry. */
-  #sendNext(connection: Connection, reading: Reading): boolean {
-    if (reading.cursor < this.#window.first) return this.#fellOut(connection);
-    const heads = this.#heads(connection, reading.cursor);
-    for (let steps = 0; ; steps++) {
-      const next = this.#nextFor(heads);
-      // Passing over what is for others keeps a slow reader of a quiet room from falling out of the past.
-      reading.cursor = next;
-      if (next === this.#window.end) return true;
-      if (steps === MAX_STEPS) return false;
-      for (const head of heads) if (head.positions.at(head.at) === next) head.at++;
-      const entry = this.#entryAt(next);
-      const address = this.#addressFor(connection, reading, entry, next);
-      if (address !== undefined && !this.#offer(connection, entry, address)) return false;
-      reading.cursor = next + 1;
+  /** Returns whether it has reached its end. */
+  #sendReplay(connection: Connection, replay: Replay, steps: Steps): boolean {
+    const { address, until } = replay;
+    const positions = this.#window.replayableOf(address);
+    let at = positions?.search(position => position < replay.next) ?? 0;
+    let over = 0;
+    try {
+      for (;;) {
+        const position = Math.min(positions?.at(at++) ?? until, until);
+        replay.next = position;
+        if (position === until) return true;
+        if (steps.left === 0) return false;
+        steps.left--;
+        const entry = this.#entryAt(position);
+        if (this.#window.isOver(entry)) over++;
+        else if (!isSeen(connection, entry, position) && !this.#offer(connection, entry, address)) return false;
+      }
+    } finally {
+      this.#window.passOver(address, over);
     }
   }
 
-  /** The next position that is addressed to one of the addresses; the window's end where there is none. */
-  #nextFor(heads: readonly Head[]): number {
-    return heads.reduce(
-      (next, { positions, at }) => Math.min(next, positions.at(at) ?? next),
-      this.#window.end,
-    );
+  /** Sends from the cursor on. Returns whether the connection has reached the newest entry. */
+  #sendNext(connection: Connection, reading: Reading, steps: Steps): boolean {
+    if (reading.cursor < this.#window.first) return this.#fellOut(connection);
+    const heads = this.#heads(connection, reading);
+    const over = new Map<Address, number>();
+    try {
+      for (;;) {
+        const next = heads.first?.next ?? this.#window.end;
+        // Passing over what is for others keeps a slow reader of a quiet room from falling out of the past.
+        reading.cursor = next;
+        if (next === this.#window.end) return true;
+        if (steps.left === 0) return false;
+        steps.left--;
+        const entry = this.#entryAt(next);
+        const address = this.#takeNext(heads, entry, over);
+        if (address !== undefined && !this.#offer(connection, entry, address)) return false;
+        reading.cursor = next + 1;
+      }
+    } finally {
+      for (const [address, count] of over) this.#window.passOver(address, count);
+    }
   }
 
-  /** Where each joined address continues. */
-  #heads(connection: Connection, cursor: number): Head[] {
-    const heads: Head[] = [];
+  /** Moves the heads that stand at an entry past it. Returns the first of its addresses that brings it, if one does. */
+  #takeNext(heads: Heap<Head>, entry: Entry, over: Map<Address, number>): Address | undefined {
+    const next = heads.first?.next;
+    const isOver = this.#window.isOver(entry);
+    let bringing: Address[] | undefined;
+    let found: Address | undefined;
+    for (let head = heads.first; head !== undefined && head.next === next; head = heads.first) {
+      heads.pop();
+      const { address } = head;
+      if (isOver && head.next < head.historyUntil) over.set(address, (over.get(address) ?? 0) + 1);
+      else if (found === undefined) found = address;
+      else (bringing ??= [found]).push(address);
+      head.at++;
+      if (this.#settle(head)) heads.push(head);
+    }
+    if (bringing === undefined) return found;
+    return entry.notification.addresses.find(address => bringing.includes(address));
+  }
+
+  /** Where each joined address continues, the first position first. */
+  #heads(connection: Connection, { cursor, past }: Reading): Heap<Head> {
+    const heads = new Heap<Head>((a, b) => a.next < b.next);
     for (const [address, from] of connection.joined) {
-      const positions = this.#window.positionsOf(address);
-      if (positions === undefined) continue;
       const start = Math.max(cursor, from);
-      heads.push({ positions, at: positions.search(position => position < start) });
+      const historyUntil = past.get(address) ?? 0;
+      const positions =
+        start < historyUntil ? this.#window.replayableOf(address) : this.#window.positionsOf(address);
+      if (positions === undefined) continue;
+      const at = positions.search(position => position < start);
+      const head = { address, positions, at, next: start, historyUntil };
+      if (this.#settle(head)) heads.push(head);
     }
     return heads;
   }
 
-  /** The first of an entry's addresses that brings it to this connection, if one does. */
-  #addressFor(connection: Connection, reading: Reading, entry: Entry, position: number): Address | undefined {
-    const over = this.#isOver(entry);
-    return entry.notification.addresses.find(address => {
-      const from = connection.joined.get(address);
-      if (from === undefined || position < from) return false;
-      return !over || position >= (reading.past.get(address) ?? 0);
-    });
+  /** Sets the head's next position. Returns whether there is one. */
+  #settle(head: Head): boolean {
+    let next = head.positions.at(head.at);
+    const isHistory = head.next < head.historyUntil;
+    const all = this.#window.positionsOf(head.address);
+    if (isHistory && all !== undefined && (next === undefined || next >= head.historyUntil)) {
+      // From here on all of them are owed.
+      head.positions = all;
+      head.at = all.search(position => position < head.historyUntil);
+      next = all.at(head.at);
+    }
+    if (next === undefined) return false;
+    head.next = next;
+    return true;
   }
 
   /** Sends an entry if there is room for it; one that is not for this connection needs none. */
@@ -192,11 +260,6 @@ export class Reader {
     if (waiting > 0 && waiting + frame.length > Math.min(CHUNK_BYTES, this.#maxBufferedBytes)) return false;
     this.#outbox.send(connection, frame);
     return true;
-  }
-
-  #isOver(entry: Entry): boolean {
-    const { ttl } = entry.notification;
-    return ttl !== undefined && entry.time + ttl * 1000 <= this.#now();
   }
 
   #fellOut(connection: Connection): false {
@@ -216,6 +279,6 @@ function isSeen(connection: Connection, entry: Entry, position: number): boolean
   return entry.notification.addresses.some(
     address =>
       position >= (connection.joined.get(address) ?? Number.POSITIVE_INFINITY) ||
-      connection.seen?.get(address)?.some(seen => seen.from <= position && position < seen.until),
+      connection.seen?.has(address, position) === true,
   );
 }

@@ -7,26 +7,39 @@ import { type Retention, weigh } from '../model/retention.js';
 // What an address that has a past takes beside its entries: its list, and its place in the table.
 const ADDRESS_BYTES = 256;
 
+// Entries dropped in one turn of the event loop: some milliseconds.
+const MAX_TRIMMED = 2000;
+
 interface Slot {
   readonly entry: Entry;
   readonly bytes: number;
 }
 
+/** What is addressed to one address: positions, in order. */
+interface Past {
+  readonly all: Fifo<number>;
+  /** Without those whose ttl is over, as far as that is known; undefined where no entry has a ttl. */
+  replayable: Fifo<number> | undefined;
+  /** How often a reader found one in `replayable` whose ttl is over, since they were last taken out. */
+  passedOver: number;
+}
+
 /**
  * The recent past of the journal in memory, every entry at a position for life. Beside the entries in order
- * it keeps the positions of each address, so that a reader touches only what is addressed to it.
+ * it keeps the positions of each address, so that a reader touches only what is addressed to it. Entries whose ttl is
+ * over are kept apart from those that may be replayed, so that they are passed over once, not by every reader.
  */
 export class Window {
   readonly #retention: Retention;
   readonly #now: () => number;
   readonly #slots = new Fifo<Slot>();
-  readonly #positions = new Map<Address, Fifo<number>>();
+  readonly #pasts = new Map<Address, Past>();
   #bytes = 0;
   /** What came before it, or at it, is gone. */
   #floor: Moment = { time: 0, sequence: 0 };
   #newest: Moment = { time: 0, sequence: 0 };
 
-  /** @param now milliseconds since the epoch */
+  /** @param now the journal's clock, in milliseconds since the epoch */
   constructor(retention: Retention, now: () => number) {
     this.#retention = retention;
     this.#now = now;
@@ -48,12 +61,12 @@ export class Window {
 
   /** Bytes that the entries, and the positions of each address, are counted with against the retention. */
   get bytes(): number {
-    return this.#bytes + this.#positions.size * ADDRESS_BYTES;
+    return this.#bytes + this.#pasts.size * ADDRESS_BYTES;
   }
 
   /** Addresses that have a past. */
   get addresses(): number {
-    return this.#positions.size;
+    return this.#pasts.size;
   }
 
   /** Tells how far the journal's past reaches back: to just after this id. */
@@ -71,28 +84,30 @@ export class Window {
     this.#slots.push({ entry, bytes });
     this.#bytes += bytes;
     this.#newest = entry;
+    const isReplayable = !this.isOver(entry);
     for (const address of entry.notification.addresses) {
-      const known = this.#positions.get(address);
-      if (known !== undefined) {
-        known.push(position);
-        continue;
-      }
-      const positions = new Fifo<number>();
-      positions.push(position);
-      this.#positions.set(address, positions);
+      const past = this.#pastOf(address);
+      // Until the first that has a ttl, one list serves for both.
+      if (entry.notification.ttl !== undefined) past.replayable ??= past.all.copy();
+      past.all.push(position);
+      if (isReplayable) past.replayable?.push(position);
     }
     return position;
   }
 
-  /** Drops what is older than the retention, and the oldest of what does not fit it. */
-  trim(): void {
+  /**
+   * Drops what is older than the retention, and the oldest of what does not fit it, as many as one turn of the event
+   * loop has time for. Returns whether that was all.
+   */
+  trim(): boolean {
     const oldest = this.#now() - this.#retention.seconds * 1000;
-    for (;;) {
+    for (let dropped = 0; dropped < MAX_TRIMMED; dropped++) {
       const slot = this.#slots.at(this.#slots.first);
-      if (slot === undefined) return;
-      if (slot.entry.time >= oldest && this.bytes <= this.#retention.bytes) return;
+      if (slot === undefined) return true;
+      if (slot.entry.time >= oldest && this.bytes <= this.#retention.bytes) return true;
       this.#dropFirst(slot);
     }
+    return false;
   }
 
   /** Forgets everything: what came before this id, or at it, is gone. */
@@ -134,15 +149,48 @@ export class Window {
 
   /** Positions of what is addressed to an address, in order. */
   positionsOf(address: Address): Fifo<number> | undefined {
-    return this.#positions.get(address);
+    return this.#pasts.get(address)?.all;
+  }
+
+  /** The same without most of those whose ttl is over. Do not keep it: `passOver` makes a new one. */
+  replayableOf(address: Address): Fifo<number> | undefined {
+    const past = this.#pasts.get(address);
+    return past?.replayable ?? past?.all;
+  }
+
+  /** Whether the time has passed in which an entry may be replayed. */
+  isOver({ time, notification: { ttl } }: Entry): boolean {
+    return ttl !== undefined && time + ttl * 1000 <= this.#now();
+  }
+
+  /** A reader has met so many of `replayableOf` whose ttl is over. When they were many, they are taken out for all. */
+  passOver(address: Address, count: number): void {
+    const past = this.#pasts.get(address);
+    if (past?.replayable === undefined) return;
+    past.passedOver += count;
+    if (2 * past.passedOver < past.replayable.size) return;
+    past.passedOver = 0;
+    past.replayable = past.replayable.copy(position => {
+      const entry = this.entryAt(position);
+      return entry !== undefined && !this.isOver(entry);
+    });
   }
 
   /** Whether something between two positions, the second left out, is addressed to an address. */
   hasBetween(address: Address, from: number, until: number): boolean {
-    const positions = this.#positions.get(address);
+    const positions = this.positionsOf(address);
     if (positions === undefined) return false;
     const next = positions.at(positions.search(position => position < from));
     return next !== undefined && next < until;
+  }
+
+  #pastOf(address: Address): Past {
+    let past = this.#pasts.get(address);
+    if (past === undefined) {
+      past = { all: new Fifo(), replayable: undefined, passedOver: 0 };
+      this.#pasts.set(address, past);
+    }
+    return past;
   }
 
   #search(moment: Moment): number {
@@ -155,9 +203,11 @@ export class Window {
     this.#bytes -= slot.bytes;
     this.#floor = slot.entry;
     for (const address of slot.entry.notification.addresses) {
-      const positions = this.#positions.get(address);
-      positions?.shift();
-      if (positions?.size === 0) this.#positions.delete(address);
+      const past = this.#pasts.get(address);
+      if (past === undefined) continue;
+      const position = past.all.shift();
+      if (past.replayable?.at(past.replayable.first) === position) past.replayable?.shift();
+      if (past.all.size === 0) this.#pasts.delete(address);
     }
   }
 }

@@ -61,6 +61,15 @@ export interface Journal {
    */
   follow(follower: Follower): Promise<Id>;
 
+  /**
+   * The journal's own clock, in milliseconds since the epoch, by which the age of entries is measured. It never goes
+   * back, also where the system's clock is set back.
+   */
+  now(): number;
+
+  /** The newest id that was ever given, by whichever node. Rejects where that cannot be known now. */
+  newest(): Promise<Id>;
+
   status(): JournalStatus;
 
   /** Finishes what was appended, then lets go of everything. Idempotent. */

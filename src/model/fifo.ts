@@ -40,6 +40,13 @@ export class Fifo<T> {
     return item;
   }
 
+  /** A new queue with the same items, or those of them that are to be kept; its positions begin at 0. */
+  copy(isKept: (item: T) => boolean = () => true): Fifo<T> {
+    const copy = new Fifo<T>();
+    copy.#items = this.#items.slice(this.#head).filter(item => isKept(item as T));
+    return copy;
+  }
+
   /** The first position whose item is not before what is looked for; `end` where all are. Items must be in order. */
   search(isBefore: (item: T) => boolean): number {
     let low = this.#head;

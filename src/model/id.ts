@@ -26,27 +26,47 @@ export function compareMoments(a: Moment, b: Moment): number {
   return a.time - b.time || a.sequence - b.sequence;
 }
 
-/** Hands out moments that strictly increase, also when the clock stands still or goes back. */
+/**
+ * Hands out moments that strictly increase, and tells the time that they are measured by. That time never goes back:
+ * where the clock is set back, it goes on from where it was, at its own pace.
+ */
 export class IdClock {
+  #last: Moment;
   #time: number;
-  #sequence: number;
+  #elapsed: number;
   readonly #now: () => number;
+  readonly #elapsedNow: () => number;
 
-  /** @param now milliseconds since the epoch  @param last everything handed out comes after it */
-  constructor(now: () => number, last: Moment) {
+  /**
+   * @param now milliseconds since the epoch, by a clock that may be set
+   * @param last everything handed out comes after it
+   * @param elapsed milliseconds since some moment, by a clock that nobody sets
+   */
+  constructor(now: () => number, last: Moment, elapsed: () => number = now) {
     this.#now = now;
+    this.#elapsedNow = elapsed;
+    this.#last = last;
     this.#time = last.time;
-    this.#sequence = last.sequence;
+    this.#elapsed = elapsed();
+  }
+
+  /** Milliseconds since the epoch. */
+  now(): number {
+    const elapsed = this.#elapsedNow();
+    this.#time = Math.max(this.#now(), this.#time + Math.max(0, elapsed - this.#elapsed));
+    this.#elapsed = elapsed;
+    return Math.floor(this.#time);
   }
 
   next(): Moment {
-    const now = this.#now();
-    if (now > this.#time) {
-      this.#time = now;
-      this.#sequence = 0;
-    } else {
-      this.#sequence++;
-    }
-    return { time: this.#time, sequence: this.#sequence };
+    const time = this.now();
+    const { time: lastTime, sequence } = this.#last;
+    this.#last = time > lastTime ? { time, sequence: 0 } : { time: lastTime, sequence: sequence + 1 };
+    return this.#last;
+  }
+
+  /** The moment that was handed out last. */
+  get last(): Moment {
+    return this.#last;
   }
 }

@@ -1,0 +1,60 @@
+import { Fifo } from '../model/fifo.js';
+
+/** The longest that one queue works in one turn of the event loop, in milliseconds; one item may make it longer. */
+export const TURN_MS = 5;
+
+/**
+ * Items that wait to be served in order: as many in one turn of the event loop as fit into 5 ms, the rest in the
+ * turns after it. So no crowd keeps the others waiting, however large it is.
+ */
+export class Turns<T> {
+  readonly #serve: (item: T) => void;
+  readonly #done: () => void;
+  readonly #items = new Fifo<T>();
+  #isScheduled = false;
+
+  /**
+   * @param serve must not throw
+   * @param done called at the end of each turn in which something was to be done
+   */
+  constructor(serve: (item: T) => void, done: () => void = () => undefined) {
+    this.#serve = serve;
+    this.#done = done;
+  }
+
+  push(item: T): void {
+    this.#items.push(item);
+    this.schedule();
+  }
+
+  /** Makes sure that `done` is called in the next turn, also if nothing waits. */
+  schedule(): void {
+    if (this.#isScheduled) return;
+    this.#isScheduled = true;
+    // After the poll phase: what arrives together is one turn.
+    setImmediate(this.#work);
+  }
+
+  readonly #work = (): void => {
+    this.#isScheduled = false;
+    const end = performance.now() + TURN_MS;
+    // What is pushed meanwhile belongs to the next turn.
+    for (let left = this.#items.size; left > 0; left--) {
+      this.#serve(this.#items.shift() as T);
+      if (performance.now() >= end) break;
+    }
+    if (this.#items.size > 0) this.schedule();
+    this.#done();
+  };
+}
+
+/** Does something for each item, in order, in as many turns of the event loop as that needs. */
+export async function inTurns<T>(items: Iterable<T>, act: (item: T) => void): Promise<void> {
+  let end = performance.now() + TURN_MS;
+  for (const item of items) {
+    act(item);
+    if (performance.now() < end) continue;
+    await new Promise(resolve => setImmediate(resolve));
+    end = performance.now() + TURN_MS;
+  }
+}
