@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { z } from 'zod';
 import { publicKeyVerifier } from './auth/tokens.js';
+import { isNear } from './model/near.js';
 import { matches } from './model/pattern.js';
 import { StartError } from './model/start-error.js';
 import { parseRedisUrl } from './redis/url.js';
@@ -11,6 +12,8 @@ export type Config = Readonly<z.output<typeof Settings>> & {
   /** Not in production: secrets that are missing are made for this run, and `GET /` shows a page. */
   readonly development: boolean;
 };
+
+type Environment = Readonly<Record<string, string | undefined>>;
 
 /** What is wrong with the settings, all of it in one message. */
 export class ConfigError extends StartError {
@@ -22,15 +25,16 @@ export class ConfigError extends StartError {
 
 const MIN_SECRET_LENGTH = 32;
 const HOW_TO_MAKE_ONE = 'make one with: openssl rand -hex 32';
+// Shorter names are like too many others: PORT is one letter off POST, PORTS and SORT.
+const MIN_COMPARED_LENGTH = 6;
 
 /**
  * Reads the settings out of an environment. Throws a ConfigError that lists every fault by name. In development
  * a missing key and a missing JWT secret are made up, differently each time.
  */
-export function readConfig(environment: Readonly<Record<string, string | undefined>>): Config {
-  const development = environment.NODE_ENV !== 'production';
-  // An empty value in an .env file means: not set.
-  const given = Object.fromEntries(Object.entries(environment).filter(([, value]) => value?.trim() !== ''));
+export function readConfig(environment: Environment): Config {
+  const given = whatIsSet(environment);
+  const development = given.NODE_ENV !== 'production';
   const settings = Settings.safeParse(given);
   const faults = settings.success
     ? contradictions(settings.data, development)
@@ -46,6 +50,27 @@ export function readConfig(environment: Readonly<Record<string, string | undefin
     NOTIFY_KEYS: NOTIFY_KEYS.length > 0 ? NOTIFY_KEYS : [randomBytes(24).toString('hex')],
     JWT_SECRET: JWT_SECRET ?? (JWT_PUBLIC_KEY === undefined ? randomBytes(32).toString('hex') : undefined),
   });
+}
+
+/**
+ * A sentence for each variable that is set, is no setting, and has nearly the name of one: probably a slip. It may
+ * as well belong to another program, so this is no fault.
+ */
+export function settingWarnings(environment: Environment): string[] {
+  const settings = Object.keys(Settings.shape);
+  const compared = settings.filter(setting => setting.length >= MIN_COMPARED_LENGTH);
+  return Object.keys(whatIsSet(environment)).flatMap(name => {
+    if (settings.includes(name)) return [];
+    const meant = compared.find(setting => isNear(name.toUpperCase(), setting));
+    return meant === undefined ? [] : [`${name} is not a setting; did you mean ${meant}?`];
+  });
+}
+
+/** An empty value in an .env file means: not set. */
+function whatIsSet(environment: Environment): Environment {
+  return Object.fromEntries(
+    Object.entries(environment).filter(([, value]) => value !== undefined && value.trim() !== ''),
+  );
 }
 
 function whole(defaultValue: number, min: number, max: number) {
@@ -126,7 +151,33 @@ const prefix = z.string().regex(/^[\w.:-]{1,100}$/, 'must be 1 to 100 letters, d
 
 const port = (defaultValue: number) => whole(defaultValue, 0, 65535);
 
+const origins = list(['*'])
+  // Browsers send them in lower case.
+  .transform(origins => origins.map(origin => origin.toLowerCase()))
+  .superRefine((origins, context) => {
+    for (const origin of origins) {
+      const right = rightOrigin(origin);
+      if (right === origin) continue;
+      const fault = origin.includes('://') ? 'has no path and no slash at its end' : 'begins with its scheme';
+      context.addIssue(`has ${origin}, but an origin ${fault}; write ${right}`);
+    }
+  });
+
+/** What an entry of ALLOWED_ORIGINS would be as an Origin header has it (RFC 6454 §7): a scheme, a host, perhaps a port. */
+function rightOrigin(origin: string): string {
+  if (origin === 'null') return origin;
+  const [, scheme, host = ''] = /^([^/]*:\/\/)?([^/?#]*)/.exec(origin) ?? [];
+  // A star at the beginning stands for the scheme too.
+  return (scheme ?? (host.startsWith('*') ? '' : 'https://')) + host;
+}
+
 const Settings = z.object({
+  NODE_ENV: z
+    .enum(
+      ['production', 'development', 'test'],
+      'must be production, development or test; an empty one means development',
+    )
+    .optional(),
   HOST: z.string().default('127.0.0.1'),
   PORT: port(8080),
   INTERNAL_PORT: port(0).unwrap().optional(),
@@ -141,8 +192,7 @@ const Settings = z.object({
   JWT_PREVIOUS_SECRET: secret,
   JWT_PUBLIC_KEY: publicKey,
   PUBLIC_ROOMS: list(['public.*']).transform(rooms => (rooms.join() === 'none' ? [] : rooms)),
-  // Browsers send them in lower case.
-  ALLOWED_ORIGINS: list(['*']).transform(origins => origins.map(origin => origin.toLowerCase())),
+  ALLOWED_ORIGINS: origins,
   TRUST_PROXY: z
     .string()
     .transform(text => (/^(off|false)$/i.test(text) ? '0' : text))
@@ -196,7 +246,7 @@ function faultOf(issue: z.core.$ZodIssue): string {
 
 /** What contradicts among the settings that are right by themselves, so that all is told at once. */
 function otherContradictions(
-  given: Readonly<Record<string, string | undefined>>,
+  given: Environment,
   issues: readonly z.core.$ZodIssue[],
   development: boolean,
 ): string[] {

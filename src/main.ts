@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs';
 import dotenv from 'dotenv';
 import { printBanner } from './banner.js';
-import { readConfig } from './config.js';
+import { readConfig, settingWarnings } from './config.js';
 import { createLog } from './log.js';
 import { StartError } from './model/start-error.js';
 import { createServer } from './server.js';
@@ -14,6 +14,7 @@ let stops = 0;
 try {
   const config = readConfig(process.env);
   const log = createLog(config.LOG_LEVEL);
+  for (const warning of settingWarnings(process.env)) log.warn(warning);
   const server = await createServer(config, log, { version });
 
   const stop = async (signal: NodeJS.Signals) => {

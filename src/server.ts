@@ -2,7 +2,7 @@ import type { IncomingMessage } from 'node:http';
 import type { Logger } from 'pino';
 import { EVERYBODY, PublisherKeys, type Publishers } from './auth/keys.js';
 import { Tokens } from './auth/tokens.js';
-import { Door, Timetable } from './clients/index.js';
+import { Door, type Every, Timetable } from './clients/index.js';
 import type { Config } from './config.js';
 import { Postroom } from './core/postroom.js';
 import { journals } from './journal/index.js';
@@ -30,13 +30,16 @@ export interface Server {
   readonly socketUrl: string | undefined;
 }
 
-/** Puts the parts together; the one place that names them all. */
+/**
+ * Puts the parts together; the one place that names them all.
+ * @param options `now`: milliseconds since the epoch; `every`: the timer of heartbeats and token expiry
+ */
 export async function createServer(
   config: Config,
   log: Logger,
-  options: { version: string; now?: () => number },
+  options: { version: string; now?: () => number; every?: Every },
 ): Promise<Server> {
-  const { version, now = Date.now } = options;
+  const { version, now = Date.now, every } = options;
   const isShared = config.JOURNAL === 'redis';
   const settings = { ...config, sharedJournal: isShared };
   const retention = { seconds: config.RETENTION_SECONDS, bytes: config.RETENTION_BYTES };
@@ -89,7 +92,7 @@ export async function createServer(
       source: undefined,
     }));
 
-  const timetable = new Timetable(failed);
+  const timetable = new Timetable(failed, every);
   const secrets = [config.JWT_SECRET, config.JWT_PREVIOUS_SECRET].filter(secret => secret !== undefined);
   const door = new Door(
     {

@@ -4,12 +4,14 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from '@jest/globals';
 import dotenv from 'dotenv';
-import { ConfigError, readConfig } from '../src/config.js';
+import { ConfigError, readConfig, settingWarnings } from '../src/config.js';
 
 const KEY = 'k'.repeat(32);
 const SECRET = 's'.repeat(32);
 const PRODUCTION = { NODE_ENV: 'production', NOTIFY_KEYS: KEY, JWT_SECRET: SECRET };
 const PEM = pem(generateKeyPairSync('ec', { namedCurve: 'P-256' }).publicKey);
+
+const text = readFileSync(new URL('../.env.example', import.meta.url), 'utf8');
 
 const folder = mkdtempSync(join(tmpdir(), 'postroom-config-'));
 afterAll(() => rmSync(folder, { recursive: true }));
@@ -46,6 +48,7 @@ describe('the settings', () => {
       MAX_NOTIFICATION_BYTES: 102400,
       MAX_FRAME_BYTES: 16384,
       MAX_CONNECTIONS: 100000,
+      MAX_HTTP_CONNECTIONS: 10000,
       MAX_ROOMS_PER_CONNECTION: 100,
       MAX_BUFFERED_BYTES: 1048576,
       PING_SECONDS: 25,
@@ -54,6 +57,11 @@ describe('the settings', () => {
     });
     for (const name of ['INTERNAL_PORT', 'JWT_PREVIOUS_SECRET', 'JWT_PUBLIC_KEY'])
       expect(readConfig({})).not.toHaveProperty(name, expect.anything());
+  });
+
+  it.each(['production', 'development', 'test', ''])('take NODE_ENV=%j', mode => {
+    const config = readConfig({ ...PRODUCTION, NODE_ENV: mode });
+    expect(config.development).toBe(mode !== 'production');
   });
 
   it('are frozen, and read from nowhere but what is given', () => {
@@ -77,6 +85,20 @@ describe('the settings', () => {
     ['NOTIFY_KEYS', ` ${KEY} , ${SECRET},`, [KEY, SECRET]],
     ['PUBLIC_ROOMS', 'public.*, 新闻', ['public.*', '新闻']],
     ['ALLOWED_ORIGINS', 'https://a.example,https://b.example', ['https://a.example', 'https://b.example']],
+    ['ALLOWED_ORIGINS', 'HTTPS://A.example', ['https://a.example']],
+    ...[
+      '*',
+      'null',
+      'https://*.example.com',
+      'http://localhost:*',
+      'https://a.example:8443',
+      'http://[::1]:3000',
+    ].map(origin => ['ALLOWED_ORIGINS', origin, [origin]] as [string, string, string[]]),
+    ...['capacitor://localhost', 'file://', '*://a.example', '*.example.com', 'http*://a.example'].map(
+      origin => ['ALLOWED_ORIGINS', origin, [origin]] as [string, string, string[]],
+    ),
+    ['MAX_HTTP_CONNECTIONS', '10', 10],
+    ['MAX_HTTP_CONNECTIONS', '10000000', 10_000_000],
     ['DRAIN_SECONDS', '0', 0],
     ['JWT_SECRET', 'ä'.repeat(16), 'ä'.repeat(16)],
   ])('%s=%s is %j', (name, text, value) => expect(readConfig({ [name]: text })).toHaveProperty(name, value));
@@ -94,6 +116,62 @@ describe('the settings', () => {
 
   it('other than its own are none of its business', () => {
     expect(faults({ PATH: '/bin', POSTROOM: 'x' })).toEqual([]);
+  });
+});
+
+describe('a variable with nearly the name of a setting', () => {
+  it.each([
+    ['one letter less', 'NOTIFY_KEY', 'NOTIFY_KEYS'],
+    ['one letter more', 'JWT_SECRETS', 'JWT_SECRET'],
+    ['another letter', 'REDIS_URI', 'REDIS_URL'],
+    ['two neighbours swapped', 'RETENTION_SECNODS', 'RETENTION_SECONDS'],
+    ['no underscore', 'LOGLEVEL', 'LOG_LEVEL'],
+    ['small letters', 'notify_keys', 'NOTIFY_KEYS'],
+    ['small letters, and one less', 'Notify_Key', 'NOTIFY_KEYS'],
+    ['the shortest that is looked at', 'JORNAL', 'JOURNAL'],
+  ])('is warned of: %s', (_what, name, setting) => {
+    expect(settingWarnings({ ...PRODUCTION, [name]: 'x' })).toEqual([
+      `${name} is not a setting; did you mean ${setting}?`,
+    ]);
+    expect(faults({ ...PRODUCTION, [name]: 'x' })).toEqual([]);
+  });
+
+  it('is warned of where there are several', () => {
+    expect(settingWarnings({ NOTIFY_KEY: 'x', PATH: '/bin', ALLOWED_ORIGIN: 'x' })).toEqual([
+      'NOTIFY_KEY is not a setting; did you mean NOTIFY_KEYS?',
+      'ALLOWED_ORIGIN is not a setting; did you mean ALLOWED_ORIGINS?',
+    ]);
+  });
+
+  it.each(['POST', 'PORTS', 'SORT', 'port', 'HOSTS', 'GHOST', 'COST'])(
+    'of less than 6 letters may be anything: %s',
+    name => expect(settingWarnings({ [name]: 'x' })).toEqual([]),
+  );
+
+  it.each([
+    ...[
+      'PATH',
+      'HOME',
+      'HOSTNAME',
+      'HOSTTYPE',
+      'TERM',
+      'LOGNAME',
+      'USER',
+      'SHELL',
+      'LANG',
+      'TZ',
+      'PWD',
+      'SHLVL',
+    ],
+    ...['JOURNAL_STREAM', 'INVOCATION_ID', 'NODE_OPTIONS', 'NODE_EXTRA_CA_CERTS', 'NOTIFY_SOCKETS_DIR'],
+    ...['npm_config_loglevel', 'INIT_CWD', 'REDIS_HOST', 'REDIS_PORT', 'KUBERNETES_PORT', 'POSTROOM_KEY'],
+  ])('is not what systems and others set: %s', name => expect(settingWarnings({ [name]: 'x' })).toEqual([]));
+
+  it('is none where it is a setting, or not set', () => {
+    expect(settingWarnings(dotenv.parse(text))).toEqual([]);
+    const all = Object.fromEntries(Object.keys(dotenv.parse(text)).map(name => [name, 'x']));
+    expect(settingWarnings(all)).toEqual([]);
+    expect(settingWarnings({ NOTIFY_KEY: '', JWT_SECRETS: undefined, REDIS_URI: ' ' })).toEqual([]);
   });
 });
 
@@ -132,6 +210,8 @@ describe('in production', () => {
 
 describe('a fault', () => {
   it.each([
+    ['NODE_ENV', 'prod', /production, development or test/],
+    ['NODE_ENV', 'Production', /production, development or test/],
     ['PORT', '80x', /0 to 65535/],
     ['PORT', '-1', /0 to 65535/],
     ['PORT', '65536', /0 to 65535/],
@@ -153,6 +233,13 @@ describe('a fault', () => {
     ['JWT_PREVIOUS_SECRET', 's'.repeat(31), /32 bytes/],
     ['JWT_PUBLIC_KEY', '/nowhere/key.pem', /PEM.*path/],
     ['JWT_PUBLIC_KEY', '-----BEGIN PUBLIC KEY-----\nx\n-----END PUBLIC KEY-----', /PEM/],
+    ['ALLOWED_ORIGINS', 'example.com', /example\.com.* scheme.*; write https:\/\/example\.com$/],
+    ['ALLOWED_ORIGINS', '*,localhost:3000', /localhost:3000.* scheme.*; write https:\/\/localhost:3000$/],
+    ['ALLOWED_ORIGINS', 'https://example.com/', /no slash at its end; write https:\/\/example\.com$/],
+    ['ALLOWED_ORIGINS', 'http://*.example.com:8080/app/', /no path.*; write http:\/\/\*\.example\.com:8080$/],
+    ['ALLOWED_ORIGINS', 'https://a.example?x', /no path.*; write https:\/\/a\.example$/],
+    ['ALLOWED_ORIGINS', 'example.com/', /scheme.*; write https:\/\/example\.com$/],
+    ['ALLOWED_ORIGINS', '*/', /; write \*$/],
     ['TRUST_PROXY', 'true', /whole number from 0/],
     ['JOURNAL', 'paper', /memory/],
     ['RETENTION_SECONDS', '0', /from 1 to/],
@@ -160,6 +247,8 @@ describe('a fault', () => {
     ['MAX_NOTIFICATION_BYTES', '1.5', /whole number/],
     ['MAX_FRAME_BYTES', '0', /from 256/],
     ['MAX_CONNECTIONS', '0', /from 1/],
+    ['MAX_HTTP_CONNECTIONS', '9', /from 10 to 10000000/],
+    ['MAX_HTTP_CONNECTIONS', '10000001', /from 10 to 10000000/],
     ['MAX_CONNECTIONS_PER_USER', '0', /from 1/],
     ['MAX_ROOMS_PER_CONNECTION', 'x', /from 0/],
     ['MAX_BUFFERED_BYTES', '1', /from 1024/],
@@ -192,6 +281,13 @@ describe('a fault', () => {
       'LOG_LEVEL',
       'NOTIFY_KEYS',
       'PORT',
+    ]);
+  });
+
+  it('is told for each origin that is none', () => {
+    expect(faults({ ALLOWED_ORIGINS: 'a.example,https://b.example/,https://c.example' })).toEqual([
+      expect.stringMatching(/^ALLOWED_ORIGINS has a\.example,/),
+      expect.stringMatching(/^ALLOWED_ORIGINS has https:\/\/b\.example\/,/),
     ]);
   });
 
@@ -254,7 +350,6 @@ describe('JWT_PUBLIC_KEY', () => {
 });
 
 describe('.env.example', () => {
-  const text = readFileSync(new URL('../.env.example', import.meta.url), 'utf8');
   const example = dotenv.parse(text);
 
   it('carries exactly the settings that config.ts knows', () => {

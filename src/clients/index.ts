@@ -1,2 +1,2 @@
 export { Door } from './door.js';
-export { Timetable } from './timetable.js';
+export { type Every, Timetable } from './timetable.js';

@@ -6,6 +6,9 @@ export interface Timed {
   due(): number | undefined;
 }
 
+/** Runs something every so many milliseconds, and returns what ends that. */
+export type Every = (milliseconds: number, run: () => void) => () => void;
+
 /**
  * Whose turn is when, in whole seconds: one timer for any number of connections. Counts its own ticks, so
  * that a clock which is set forward or back moves nothing.
@@ -13,21 +16,25 @@ export interface Timed {
 export class Timetable {
   readonly #rows = new Map<number, Set<Timed>>();
   #tick = 0;
-  #timer: NodeJS.Timeout | undefined;
+  #stop: (() => void) | undefined;
   readonly #failed: (error: unknown) => void;
+  readonly #every: Every;
 
-  /** @param failed told of an error of one who was due; the others get their turn all the same */
-  constructor(failed: (error: unknown) => void) {
+  /**
+   * @param failed told of an error of one who was due; the others get their turn all the same
+   * @param every the timer; one that keeps no process alive, unless another is given
+   */
+  constructor(failed: (error: unknown) => void, every: Every = byTheClock) {
     this.#failed = failed;
+    this.#every = every;
   }
 
   start(): void {
-    this.#timer = setInterval(() => this.tick(), 1000);
-    this.#timer.unref();
+    this.#stop = this.#every(1000, () => this.tick());
   }
 
   stop(): void {
-    clearInterval(this.#timer);
+    this.#stop?.();
   }
 
   add(timed: Timed, seconds: number): void {
@@ -56,4 +63,9 @@ export class Timetable {
       }
     }
   }
+}
+
+function byTheClock(milliseconds: number, run: () => void): () => void {
+  const timer = setInterval(run, milliseconds).unref();
+  return () => clearInterval(timer);
 }

@@ -11,6 +11,7 @@ import {
 } from './address.js';
 import type { Id, Moment } from './id.js';
 import { elementTexts, memberText } from './json.js';
+import { isNear } from './near.js';
 import { type Fault, invalidNotification, MAX_FAULTS, Problem } from './problem.js';
 import { isShortText } from './text.js';
 
@@ -236,17 +237,4 @@ function unknownField(key: string): string {
   return meant === undefined
     ? `is not a field; the fields are ${FIELDS.join(', ')}`
     : `is not a field; did you mean ${meant}?`;
-}
-
-/** Whether one letter more, less, other, or two swapped, turns one word into the other. */
-function isNear(a: string, b: string): boolean {
-  if (Math.abs(a.length - b.length) > 1) return false;
-  let start = 0;
-  while (start < a.length && a[start] === b[start]) start++;
-  let tail = 0;
-  while (tail < Math.min(a.length, b.length) - start && a.at(-1 - tail) === b.at(-1 - tail)) tail++;
-  const restA = a.slice(start, a.length - tail);
-  const restB = b.slice(start, b.length - tail);
-  if (restA.length <= 1 && restB.length <= 1) return true;
-  return restA.length === 2 && restA[1] === restB[0] && restA[0] === restB[1];
 }

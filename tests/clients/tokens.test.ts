@@ -163,34 +163,44 @@ describe('a token that does not hold', () => {
 });
 
 describe('the end of a token', () => {
+  // With the tolerance of 30 seconds, two more are left.
+  const soon = (server: TestServer) => Math.floor(server.now() / 1000) - 28;
+
   it('closes the connection with 4401 when it comes, not before', async () => {
-    const server = await startServer();
-    const exp = seconds() - 28;
+    const server = await startServer({}, { still: true });
+    const exp = soon(server);
     const client = await connect(server.ws(`/?token=${token({ sub: 1, exp })}`));
     expect(await client.next()).toMatchObject({ type: 'welcome', user: '1' });
     await client.quiet();
+    server.pass(1);
+    await client.quiet();
+    server.pass(1);
     expect(await client.closed).toMatchObject({ code: 4401 });
-    expect(Date.now() / 1000).toBeGreaterThanOrEqual(exp + 30);
+    expect(server.now() / 1000).toBeGreaterThanOrEqual(exp + 30);
   });
 
   it('is put off by a token frame', async () => {
-    const server = await startServer({ PING_SECONDS: '1' });
-    const url = (exp: number) => server.ws(`/?token=${token({ sub: 1, exp })}`);
-    const prolonged = await connect(url(seconds() - 28));
-    const left = await connect(url(seconds() - 28));
+    const server = await startServer({}, { still: true });
+    const url = server.ws(`/?token=${token({ sub: 1, exp: soon(server) })}`);
+    const prolonged = await connect(url);
+    const left = await connect(url);
     prolonged.send({ type: 'token', token: token({ sub: 1 }) });
     expect(await prolonged.nextOf('token')).toMatchObject({ expires: expect.any(Number) });
+    server.pass(2);
     expect(await left.closed).toMatchObject({ code: 4401 });
     // One more round of the timetable, after the one in which it would have been closed.
-    await new Promise(resolve => prolonged.socket.once('ping', resolve));
+    server.pass(1);
     await prolonged.quiet();
   });
 
   it('comes sooner when a token frame says so', async () => {
-    const server = await startServer();
+    const server = await startServer({}, { still: true });
     const client = await connect(server.ws(`/?token=${token({ sub: 1 })}`));
-    client.send({ type: 'token', token: token({ sub: 1, exp: seconds() - 28 }) });
+    client.send({ type: 'token', token: token({ sub: 1, exp: soon(server) }) });
     await client.nextOf('token');
+    server.pass(1);
+    await client.quiet();
+    server.pass(1);
     expect(await client.closed).toMatchObject({ code: 4401 });
   });
 });

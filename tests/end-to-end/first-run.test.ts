@@ -27,6 +27,19 @@ describeWith(['curl'], 'first run, without any settings', () => {
   });
 });
 
+describe('with a variable that is nearly a setting', () => {
+  it('starts, and warns of it in the log', async () => {
+    const server = await startProcess({ NOTIFY_KEY: 'x'.repeat(32) });
+
+    const line = server.output().split('\n')[0] ?? '';
+    expect(JSON.parse(line)).toMatchObject({
+      level: 40,
+      msg: 'NOTIFY_KEY is not a setting; did you mean NOTIFY_KEYS?',
+    });
+    expect(await server.stop()).toBe(0);
+  });
+});
+
 describe('with NODE_ENV=production and nothing else set', () => {
   it('exits with 1 and names all that is missing in one message, not a stack trace', async () => {
     const { code, output } = await runProcess({ NODE_ENV: 'production', PORT: '0' });

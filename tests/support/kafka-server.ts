@@ -12,8 +12,9 @@ export interface KafkaServer extends Broker {
 /**
  * A Kafka of its own on 127.0.0.1, one node that is its own controller (KRaft), which makes topics as they are asked for.
  * With TEST_KAFKA_BROKERS, the servers named there, as they are.
+ * @param cluster the id of its cluster, 16 bytes in base64url
  */
-export async function startKafka(): Promise<KafkaServer> {
+export async function startKafka(cluster = randomBytes(16).toString('base64url')): Promise<KafkaServer> {
   const named = process.env.TEST_KAFKA_BROKERS;
   if (named) return Object.assign(namedBroker('TEST_KAFKA_BROKERS'), { brokers: named });
 
@@ -22,8 +23,9 @@ export async function startKafka(): Promise<KafkaServer> {
   const properties = join(directory, 'server.properties');
   writeFileSync(properties, settings(directory, port, controller));
 
-  const cluster = randomBytes(16).toString('base64url');
-  await runToEnd(java(directory, 'kafka.tools.StorageTool', 'format', '-t', cluster, '-c', properties));
+  await runToEnd(
+    java(directory, 'kafka.tools.StorageTool', 'format', `--cluster-id=${cluster}`, '-c', properties),
+  );
   const broker = await startBroker(port, [
     { ...java(directory, 'kafka.Kafka', properties), ready: /Kafka Server started/ },
   ]);

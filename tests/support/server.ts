@@ -11,6 +11,10 @@ export interface TestServer extends Server {
   ws(pathAndQuery?: string): string;
   /** Posts a notification (or a batch) and returns the parsed answer. Throws where it is not 200. */
   notify(body: object): Promise<{ id: string; connections: number; duplicate: boolean }>;
+  /** Milliseconds since the epoch, as the server takes it. */
+  now(): number;
+  /** Lets so many seconds go by for a server that was started `still`: its clock, its heartbeats, the expiry of tokens. */
+  pass(seconds: number): void;
   /** What the server logged, one object a line. */
   readonly logged: { level: number; msg: string; [field: string]: unknown }[];
 }
@@ -22,11 +26,15 @@ afterEach(async () => {
   running.clear();
 });
 
-/** A server of its own on port 0, in this process, with settings as in the environment. Stopped after the test. */
+/**
+ * A server of its own on port 0, in this process, with settings as in the environment. Stopped after the test.
+ * @param options `still`: its time stands still, but for `pass`
+ */
 export async function startServer(
   settings: Record<string, string> = {},
-  options: { now?: () => number } = {},
+  { now = Date.now, still = false }: { now?: () => number; still?: boolean } = {},
 ): Promise<TestServer> {
+  const time = still ? new StillTime() : { now };
   const logged: TestServer['logged'] = [];
   const log = pino({ level: 'debug' }, { write: line => logged.push(JSON.parse(line)) });
   const config = readConfig({
@@ -37,7 +45,7 @@ export async function startServer(
     DRAIN_SECONDS: '0',
     ...settings,
   });
-  const server = await createServer(config, log, { version: '0.0.0-test', ...options });
+  const server = await createServer(config, log, { version: '0.0.0-test', ...time });
   await server.start();
   running.add(server);
   return {
@@ -53,6 +61,11 @@ export async function startServer(
       return server.socketUrl;
     },
     logged,
+    now: time.now,
+    pass(seconds) {
+      if (!(time instanceof StillTime)) throw new Error('start the server with `still: true`');
+      time.pass(seconds);
+    },
     ws: (pathAndQuery = '/') => server.url.replace('http', 'ws') + pathAndQuery,
     async notify(body) {
       const response = await fetch(`${server.internalUrl ?? server.url}/notify`, {
@@ -64,4 +77,27 @@ export async function startServer(
       return response.json() as Promise<{ id: string; connections: number; duplicate: boolean }>;
     },
   };
+}
+
+/** A clock and timers that move when they are told to. */
+class StillTime {
+  #now = Date.now();
+  readonly #timers = new Set<{ milliseconds: number; dueAt: number; run: () => void }>();
+
+  readonly now = (): number => this.#now;
+
+  readonly every = (milliseconds: number, run: () => void): (() => void) => {
+    const timer = { milliseconds, dueAt: this.#now + milliseconds, run };
+    this.#timers.add(timer);
+    return () => this.#timers.delete(timer);
+  };
+
+  pass(seconds: number): void {
+    for (let second = 0; second < seconds; second++) {
+      this.#now += 1000;
+      for (const timer of this.#timers) {
+        for (; timer.dueAt <= this.#now; timer.dueAt += timer.milliseconds) timer.run();
+      }
+    }
+  }
 }

@@ -1,0 +1,81 @@
+import { afterEach, beforeEach, describe, expect, it, jest } from '@jest/globals';
+import { Timetable } from '../../src/clients/timetable.js';
+
+beforeEach(() => {
+  jest.useFakeTimers();
+});
+
+afterEach(() => {
+  jest.useRealTimers();
+});
+
+/** Somebody who is due, and how often it was. */
+function timed(next: () => number | undefined) {
+  const one = {
+    dueAt: 0,
+    times: 0,
+    due() {
+      one.times++;
+      return next();
+    },
+  };
+  return one;
+}
+
+function neverFails(error: unknown): never {
+  throw error;
+}
+
+describe('a timetable', () => {
+  it('goes by a timer of its own, from start to stop', () => {
+    const timetable = new Timetable(neverFails);
+    const one = timed(() => 2);
+    timetable.add(one, 2);
+    jest.advanceTimersByTime(10_000);
+    expect(one.times).toBe(0);
+    timetable.start();
+    jest.advanceTimersByTime(1999);
+    expect(one.times).toBe(0);
+    jest.advanceTimersByTime(1);
+    expect(one.times).toBe(1);
+    jest.advanceTimersByTime(4000);
+    expect(one.times).toBe(3);
+    timetable.stop();
+    jest.advanceTimersByTime(10_000);
+    expect(one.times).toBe(3);
+    expect(jest.getTimerCount()).toBe(0);
+  });
+
+  it('keeps no process alive', () => {
+    const set = jest.spyOn(globalThis, 'setInterval');
+    new Timetable(neverFails).start();
+    expect(set.mock.results.map(({ value }) => (value as NodeJS.Timeout).hasRef())).toEqual([false]);
+  });
+
+  it('calls each when it is due, until it says never again', () => {
+    const timetable = new Timetable(neverFails);
+    const once = timed(() => undefined);
+    const removed = timed(() => 1);
+    timetable.add(once, 0.5);
+    timetable.add(removed, 1);
+    timetable.remove(removed);
+    timetable.tick();
+    timetable.tick();
+    expect([once.times, removed.times]).toEqual([1, 0]);
+  });
+
+  it('tells of an error of one, and gives the others their turn', () => {
+    const errors: unknown[] = [];
+    const timetable = new Timetable(error => errors.push(error));
+    const broken = timed(() => {
+      throw new Error('broken');
+    });
+    const next = timed(() => 1);
+    timetable.add(broken, 1);
+    timetable.add(next, 1);
+    timetable.tick();
+    timetable.tick();
+    expect(errors).toEqual([new Error('broken')]);
+    expect([broken.times, next.times]).toEqual([1, 2]);
+  });
+});
