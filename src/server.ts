@@ -8,7 +8,10 @@ import { Postroom } from './core/postroom.js';
 import { journals } from './journal/index.js';
 import { Listener, type Place } from './http/index.js';
 import { callerAddress } from './model/caller.js';
+import { type Clock, systemClock } from './model/clock.js';
 import { notificationParser } from './model/notification.js';
+import { Patterns } from './model/pattern.js';
+import { Refusals } from './model/refusals.js';
 import { createApp, type SourceReport } from './ops/index.js';
 import { Intake, NotifyEndpoint, type Source, sources, waitBriefly } from './sources/index.js';
 
@@ -32,14 +35,15 @@ export interface Server {
 
 /**
  * Puts the parts together; the one place that names them all.
- * @param options `now`: milliseconds since the epoch; `every`: the timer of heartbeats and token expiry
+ * @param options `every`: the timer of heartbeats and token expiry
  */
 export async function createServer(
   config: Config,
   log: Logger,
-  options: { version: string; now?: () => number; every?: Every },
+  options: { version: string; clock?: Clock; every?: Every },
 ): Promise<Server> {
-  const { version, now = Date.now, every } = options;
+  const { version, clock = systemClock, every } = options;
+  const { now } = clock;
   const isShared = config.JOURNAL === 'redis';
   const settings = { ...config, sharedJournal: isShared };
   const retention = { seconds: config.RETENTION_SECONDS, bytes: config.RETENTION_BYTES };
@@ -51,7 +55,7 @@ export async function createServer(
     redisPrefix: config.REDIS_PREFIX,
     connections: () => postroom.stats.connections,
     stopping: toldToStop.signal,
-    now,
+    clock,
     log,
   });
   const failed = (error: unknown) => log.error({ err: error }, 'a connection could not be served');
@@ -60,11 +64,11 @@ export async function createServer(
     retention,
     maxBufferedBytes: config.MAX_BUFFERED_BYTES,
     catchUpMs: isShared ? CATCH_UP_MS : 0,
-    now,
     failed,
   });
 
-  const keys = new PublisherKeys(config.NOTIFY_KEYS, now);
+  const refusals = new Refusals(log, now);
+  const keys = new PublisherKeys(config.NOTIFY_KEYS);
   const callerOf = ({ socket, headers }: IncomingMessage) =>
     callerAddress(socket.remoteAddress, String(headers['x-forwarded-for'] ?? ''), config.TRUST_PROXY);
   const parse = notificationParser({
@@ -73,7 +77,7 @@ export async function createServer(
   });
   const maxNotificationBytes = config.MAX_NOTIFICATION_BYTES;
   const endpointFor = (publishers: Publishers) =>
-    new NotifyEndpoint({ postroom, parse, keys: publishers, maxNotificationBytes, callerOf, log });
+    new NotifyEndpoint({ postroom, parse, keys: publishers, maxNotificationBytes, callerOf, refusals, log });
   const overHttp = endpointFor(keys);
   const overSocket = endpointFor(EVERYBODY);
   const wanted: WantedSource[] = sources
@@ -100,9 +104,10 @@ export async function createServer(
       tokens: new Tokens(secrets, config.JWT_PUBLIC_KEY, now),
       timetable,
       log,
+      refusals,
       now,
       settings: {
-        publicRooms: config.PUBLIC_ROOMS,
+        publicRooms: new Patterns(config.PUBLIC_ROOMS),
         maxRoomsPerConnection: config.MAX_ROOMS_PER_CONNECTION,
         maxConnectionsPerUser: config.MAX_CONNECTIONS_PER_USER,
         maxBufferedBytes: config.MAX_BUFFERED_BYTES,
@@ -110,9 +115,10 @@ export async function createServer(
       },
     },
     {
-      allowedOrigins: config.ALLOWED_ORIGINS,
+      allowedOrigins: new Patterns(config.ALLOWED_ORIGINS),
       maxConnections: config.MAX_CONNECTIONS,
       maxFrameBytes: config.MAX_FRAME_BYTES,
+      callerOf,
     },
   );
 
@@ -144,7 +150,8 @@ export async function createServer(
         sources: reports,
         detailed: side.notify !== undefined,
         page: side.page,
-        trustProxy: config.TRUST_PROXY,
+        callerOf,
+        refusals,
         log,
       }),
       upgrade: side.upgrades ? (request, socket, head) => door.upgrade(request, socket, head) : undefined,

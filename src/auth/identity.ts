@@ -1,22 +1,19 @@
-import { matches } from '../model/pattern.js';
+import { Patterns } from '../model/pattern.js';
 
 /** Who a connection is, and what it may join. */
 export interface Identity {
   /** The token's `sub`; undefined without one. */
   readonly user: string | undefined;
-  /** Patterns of rooms that the token allows. */
-  readonly rooms: readonly string[];
+  /** Rooms that the token allows. */
+  readonly rooms: Patterns;
   /** The token's `exp`, seconds since the epoch; undefined without a token. */
   readonly expires: number | undefined;
 }
 
 /** A connection without a token. */
-export const ANONYMOUS: Identity = { user: undefined, rooms: [], expires: undefined };
+export const ANONYMOUS: Identity = { user: undefined, rooms: new Patterns([]), expires: undefined };
 
 /** Whether an identity may join a room: its own patterns, or the public ones, say so. */
-export function mayJoin(identity: Identity, publicRooms: readonly string[], room: string): boolean {
-  return (
-    publicRooms.some(pattern => matches(pattern, room)) ||
-    identity.rooms.some(pattern => matches(pattern, room))
-  );
+export function mayJoin(identity: Identity, publicRooms: Patterns, room: string): boolean {
+  return publicRooms.match(room) || identity.rooms.match(room);
 }

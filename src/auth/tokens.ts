@@ -2,6 +2,7 @@ import { createPublicKey, createSecretKey, type KeyObject } from 'node:crypto';
 import jwt from 'jsonwebtoken';
 import { z } from 'zod';
 import { isShortText } from '../model/text.js';
+import { MAX_WILDCARDS, Patterns } from '../model/pattern.js';
 import type { Identity } from './identity.js';
 
 /** Seconds that the clocks of the signer and of this machine may differ. */
@@ -29,8 +30,16 @@ interface Verifier {
 // As long as a room name; a character may take two of a string's units.
 const MAX_PATTERN_CHARACTERS = 200;
 
+const MAX_PATTERNS = 1000;
+// As seconds since the epoch it lies beyond the year 5000: it was meant in milliseconds.
+const MAX_EXP = 1e11;
+
 const Claims = z.object({
-  exp: z.number(),
+  exp: z
+    .number({
+      error: 'is missing, or is no number: it is the second since the epoch in which the token ends',
+    })
+    .max(MAX_EXP, 'is in milliseconds; it must be in seconds since the epoch'),
   sub: z
     .union([z.string(), z.int()])
     .transform(String)
@@ -38,7 +47,13 @@ const Claims = z.object({
     .optional(),
   rooms: z
     .array(z.string().max(2 * MAX_PATTERN_CHARACTERS), { error: 'must be a list of room patterns' })
-    .default([]),
+    .max(MAX_PATTERNS, `may have ${MAX_PATTERNS} entries, this one has more`)
+    .refine(rooms => rooms.filter(room => room.includes('*')).length <= MAX_WILDCARDS, {
+      error: `may have ${MAX_WILDCARDS} entries with a *, this one has more`,
+      abort: true,
+    })
+    .transform(rooms => new Patterns(rooms))
+    .default(new Patterns([])),
 });
 
 /** Checks JWTs (RFC 7519). Keys are made ready once: a `KeyObject` is fifty times faster than a text. */
@@ -67,7 +82,12 @@ export class Tokens {
       try {
         const clockTimestamp = Math.floor(this.#now() / 1000);
         const clockTolerance = CLOCK_TOLERANCE_SECONDS;
-        return identityOf(jwt.verify(token, key, { algorithms, clockTimestamp, clockTolerance }));
+        const options = { algorithms, clockTimestamp, clockTolerance, complete: true } as const;
+        const { header, payload } = jwt.verify(token, key, options);
+        // RFC 7515 §4.1.11: it names what must be understood, and nothing of that is.
+        if ('crit' in header)
+          throw new TokenError('invalid', 'its header has "crit", which names nothing known here');
+        return identityOf(payload);
       } catch (error) {
         if (!isOfAnotherKey(error)) throw tokenError(error);
         refusal ??= tokenError(error);

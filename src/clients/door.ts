@@ -1,11 +1,14 @@
 import type { IncomingMessage } from 'node:http';
-import type { Socket as NetSocket } from 'node:net';
-import type { Duplex } from 'node:stream';
+import { Socket as NetSocket } from 'node:net';
 import { type WebSocket, WebSocketServer } from 'ws';
+import { ANONYMOUS, type Identity } from '../auth/identity.js';
+import { TokenError, type Tokens } from '../auth/tokens.js';
 import { EVERYONE } from '../model/address.js';
 import { CLOSE } from '../model/close.js';
-import { matches } from '../model/pattern.js';
-import { Problem, problemAnswer, unavailable } from '../model/problem.js';
+import { refuse } from '../http/problem.js';
+import type { Patterns } from '../model/pattern.js';
+import { Problem, unavailable } from '../model/problem.js';
+import { Turns } from '../model/turns.js';
 import { WsSocket } from './socket.js';
 import { type Opening, openSession, type SessionContext } from './websocket.js';
 
@@ -18,9 +21,18 @@ const DRAIN_STEP_MS = 100;
 const CLOSE_TIMEOUT_MS = 2000;
 
 export interface DoorSettings {
-  readonly allowedOrigins: readonly string[];
+  readonly allowedOrigins: Patterns;
   readonly maxConnections: number;
   readonly maxFrameBytes: number;
+  /** The network address that a request came from. */
+  readonly callerOf: (request: IncomingMessage) => string;
+}
+
+/** A request to upgrade that may come in. */
+interface Upgrade {
+  readonly request: IncomingMessage;
+  readonly socket: NetSocket;
+  readonly head: Buffer;
 }
 
 /** Where clients come in: the upgrade, who is let in, and who is shown out at the end. */
@@ -30,8 +42,14 @@ export class Door {
   readonly #server: WebSocketServer;
   readonly #sockets = new Set<WsSocket>();
   #closing = false;
-  /** Upgrades that wait for this node to catch up. */
+  /** Upgrades that wait for their turn, or for this node to catch up. */
   #waiting = 0;
+  readonly #turns = new Turns<Upgrade>(upgrade => {
+    this.#admit(upgrade).catch(error => {
+      this.#context.log.error({ err: error }, 'a connection could not be opened');
+      upgrade.socket.destroy();
+    });
+  });
   /** Told when the last connection is gone. */
   #emptied: (() => void) | undefined;
 
@@ -47,52 +65,54 @@ export class Door {
       maxPayload: settings.maxFrameBytes,
       handleProtocols: protocols => (protocols.has(SUBPROTOCOL) ? SUBPROTOCOL : false),
     });
-    this.#server.on('wsClientError', (error, socket) =>
-      refuse(
-        socket,
-        // The header tells which version would do (RFC 6455 §4.4).
-        new Problem('invalid_request', `${error.message}.`, { headers: { 'Sec-WebSocket-Version': '13' } }),
-      ),
-    );
+    this.#server.on('wsClientError', (error, socket) => {
+      // The header tells which version would do (RFC 6455 §4.4).
+      const headers = { 'Sec-WebSocket-Version': '13' };
+      if (socket instanceof NetSocket)
+        refuse(socket, new Problem('invalid_request', `${error.message}.`, { headers }));
+    });
   }
 
-  /** Takes or refuses a request to upgrade. Never throws. */
+  /** Takes or refuses a request to upgrade. Never throws. @param socket nothing is read from it until it is open */
   upgrade(request: IncomingMessage, socket: NetSocket, head: Buffer): void {
     // Until ws takes over, a peer that vanishes would be an unhandled error.
     socket.on('error', destroyBroken);
     const refusal = this.#refusal(request);
-    if (refusal !== undefined) return refuse(socket, refusal);
-    const opening = openingOf(request);
-    const { postroom } = this.#context;
-    if (opening.since === undefined || !postroom.isAhead(opening.since))
-      return this.#open(request, socket, head, opening);
+    if (refusal !== undefined) return this.#refuse(request, socket, refusal);
     this.#waiting++;
-    postroom
-      .catchUp(opening.since)
-      .finally(() => this.#waiting--)
-      // Much may have happened meanwhile.
-      .then(() => this.#refusal(request))
-      .then(refusal =>
-        refusal === undefined ? this.#open(request, socket, head, opening) : refuse(socket, refusal),
+    this.#turns.push({ request, socket, head });
+  }
+
+  /** The token comes first: who has a bad one is not waited for. */
+  async #admit({ request, socket, head }: Upgrade): Promise<void> {
+    const { postroom, tokens } = this.#context;
+    try {
+      const opening = openingOf(request, this.#settings.callerOf(request), tokens);
+      if (
+        opening.since !== undefined &&
+        !(opening.identity instanceof TokenError) &&
+        postroom.isAhead(opening.since)
       )
-      .catch(error => {
-        this.#context.log.error({ err: error }, 'a connection could not be opened');
-        socket.destroy();
-      });
+        await postroom.catchUp(opening.since);
+      // Much may have happened meanwhile.
+      const refusal = this.#closing ? this.#refusal(request) : undefined;
+      if (refusal !== undefined) this.#refuse(request, socket, refusal);
+      else if (!socket.destroyed) this.#open(request, socket, head, opening);
+    } finally {
+      this.#waiting--;
+    }
   }
 
   #open(request: IncomingMessage, socket: NetSocket, head: Buffer, opening: Opening): void {
-    if (socket.destroyed) return;
     this.#server.handleUpgrade(request, socket, head, ws => {
       socket.off('error', destroyBroken);
-      this.#admit(ws, socket, opening);
-      // It came paused, so that nothing was read while this node caught up.
+      this.#begin(ws, socket, opening);
       socket.resume();
     });
   }
 
-  // Apart from `upgrade`, for its listeners live as long as the connection, and the request must not.
-  #admit(ws: WebSocket, net: NetSocket, opening: Opening): void {
+  // Apart from `#open`, for its listeners live as long as the connection, and the request must not.
+  #begin(ws: WebSocket, net: NetSocket, opening: Opening): void {
     const socket = new WsSocket(ws, net);
     this.#sockets.add(socket);
     ws.on('close', () => {
@@ -100,6 +120,15 @@ export class Door {
       if (this.#sockets.size === 0) this.#emptied?.();
     });
     openSession(this.#context, ws, socket, opening);
+  }
+
+  #refuse(request: IncomingMessage, socket: NetSocket, problem: Problem): void {
+    const { refusals } = this.#context;
+    const address = this.#settings.callerOf(request);
+    if (problem.code === 'forbidden')
+      refusals.refused('refused origin', { origin: request.headers.origin, address });
+    if (problem.code === 'not_found') refusals.refused('unknown path', { path: pathOf(request), address });
+    refuse(socket, problem);
   }
 
   /**
@@ -127,13 +156,12 @@ export class Door {
   }
 
   #refusal(request: IncomingMessage): Problem | undefined {
-    const [path = ''] = (request.url ?? '').split('?', 1);
     if (request.headers.upgrade?.toLowerCase() !== 'websocket')
       return new Problem(
         'invalid_request',
         'This server speaks HTTP/1.1 and WebSocket; send the request without the Upgrade header (in PHP: CURLOPT_HTTP_VERSION => CURL_HTTP_VERSION_1_1).',
       );
-    if (!PATHS.includes(path))
+    if (!PATHS.includes(pathOf(request)))
       return new Problem('not_found', `WebSockets are opened at ${PATHS.join(' or ')}.`);
     if (this.#closing || !this.#context.postroom.open)
       return unavailable(
@@ -146,32 +174,39 @@ export class Door {
         RETRY_AFTER_SECONDS,
       );
     const { origin } = request.headers;
-    if (
-      origin !== undefined &&
-      !this.#settings.allowedOrigins.some(allowed => matches(allowed, origin.toLowerCase()))
-    )
+    if (origin !== undefined && !this.#settings.allowedOrigins.match(origin.toLowerCase()))
       return new Problem('forbidden', 'Pages of this origin may not connect; add it to ALLOWED_ORIGINS.');
     return undefined;
   }
 }
 
-function openingOf({ url = '', headers }: IncomingMessage): Opening {
+function pathOf({ url = '' }: IncomingMessage): string {
+  return url.split('?', 1)[0] ?? '';
+}
+
+function openingOf({ url = '', headers }: IncomingMessage, address: string, tokens: Tokens): Opening {
   const query = new URLSearchParams(url.slice(url.indexOf('?') + 1 || url.length));
   const lists = query.getAll('rooms').flatMap(list => list.split(','));
+  const token =
+    query.get('token') ??
+    /^Bearer +(\S+)/i.exec(headers.authorization ?? '')?.[1] ??
+    BEARER_SUBPROTOCOL.exec(headers['sec-websocket-protocol'] ?? '')?.[1];
   return {
-    token:
-      query.get('token') ??
-      /^Bearer +(\S+)/i.exec(headers.authorization ?? '')?.[1] ??
-      BEARER_SUBPROTOCOL.exec(headers['sec-websocket-protocol'] ?? '')?.[1],
+    identity: token === undefined ? ANONYMOUS : identityOf(token, tokens),
     rooms: [...query.getAll('room'), ...lists].filter(room => room !== ''),
     since: query.get('since') || undefined,
+    parameters: [...new Set(query.keys())],
+    address,
   };
 }
 
-/** Answers an upgrade that is refused, and closes. */
-function refuse(socket: Duplex, problem: Problem): void {
-  socket.once('finish', () => socket.destroy());
-  socket.end(problemAnswer(problem));
+function identityOf(token: string, tokens: Tokens): Identity | TokenError {
+  try {
+    return tokens.verify(token);
+  } catch (error) {
+    if (error instanceof TokenError) return error;
+    throw error;
+  }
 }
 
 function after(milliseconds: number): Promise<void> {

@@ -1,11 +1,14 @@
 import type { Logger } from 'pino';
 import type { RawData, WebSocket } from 'ws';
-import { ANONYMOUS, type Identity, mayJoin } from '../auth/identity.js';
+import { type Identity, mayJoin } from '../auth/identity.js';
 import { CLOCK_TOLERANCE_SECONDS, TokenError, type Tokens } from '../auth/tokens.js';
 import type { Connection } from '../core/connection.js';
 import type { Postroom } from '../core/postroom.js';
 import { isRoomName, ROOM_RULE } from '../model/address.js';
 import { CLOSE, type CloseReason } from '../model/close.js';
+import { isNear } from '../model/near.js';
+import type { Patterns } from '../model/pattern.js';
+import type { Refusals } from '../model/refusals.js';
 import type { WsSocket } from './socket.js';
 import type { Timed, Timetable } from './timetable.js';
 import {
@@ -25,6 +28,9 @@ import {
 } from './wire.js';
 
 const MAX_ERRORS = 20;
+// What a parameter of the address may be called; as much of an unknown one is told.
+const PARAMETERS = ['room', 'rooms', 'token', 'since'];
+const MAX_PARAMETER = 50;
 // Node's timers and ours hold no more; who has a longer token is looked at again then.
 const MAX_WAIT_SECONDS = 24 * 60 * 60;
 
@@ -34,10 +40,11 @@ export interface SessionContext {
   readonly tokens: Tokens;
   readonly timetable: Timetable;
   readonly log: Logger;
+  readonly refusals: Refusals;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
   readonly settings: {
-    readonly publicRooms: readonly string[];
+    readonly publicRooms: Patterns;
     readonly maxRoomsPerConnection: number;
     readonly maxConnectionsPerUser: number;
     readonly maxBufferedBytes: number;
@@ -47,9 +54,14 @@ export interface SessionContext {
 
 /** What a client asked for in the address it opened. */
 export interface Opening {
-  readonly token: string | undefined;
+  /** Who it is, or what is wrong with the token. */
+  readonly identity: Identity | TokenError;
   readonly rooms: readonly string[];
   readonly since: string | undefined;
+  /** Names of the parameters that the address has. */
+  readonly parameters: readonly string[];
+  /** The network address it came from. */
+  readonly address: string;
 }
 
 /**
@@ -65,15 +77,25 @@ export function openSession(
   ws.on('error', error =>
     context.log.debug({ reason: error.message }, 'client broke the protocol or the connection'),
   );
+  const { identity, address } = opening;
+  if (identity instanceof TokenError) {
+    context.refusals.refused('bad token', { reason: identity.message, address });
+    socket.write(errorFrame('invalid_token', `${identity.message}.`));
+    return socket.close(identity.fault === 'expired' ? CLOSE.tokenExpired : CLOSE.invalidToken);
+  }
   try {
-    const identity = opening.token === undefined ? ANONYMOUS : context.tokens.verify(opening.token);
     if (hasTooMany(context, identity.user)) return socket.close(CLOSE.tooManyConnections);
     new Session(context, ws, socket, identity, opening);
   } catch (error) {
-    if (!(error instanceof TokenError)) return fail(context, ws, error);
-    socket.write(errorFrame('invalid_token', `${error.message}.`));
-    socket.close(error.fault === 'expired' ? CLOSE.tokenExpired : CLOSE.invalidToken);
+    fail(context, ws, error);
   }
+}
+
+function unknownParameter(name: string): Buffer {
+  const cut = name.slice(0, MAX_PARAMETER);
+  const meant = PARAMETERS.find(parameter => isNear(cut.toLowerCase(), parameter));
+  const hint = meant === undefined ? `there are ${PARAMETERS.join(', ')}` : `did you mean ${meant}?`;
+  return errorFrame('unknown_parameter', `${cut} is not a parameter of the address; ${hint}.`);
 }
 
 /** Whether a user has as many connections already as one may have. */
@@ -93,6 +115,7 @@ class Session implements Timed {
   readonly #ws: WebSocket;
   readonly #socket: WsSocket;
   readonly #connection: Connection;
+  readonly #address: string;
   #identity: Identity;
   #expiry: Timed | undefined;
   #errors = 0;
@@ -111,6 +134,7 @@ class Session implements Timed {
     this.#ws = ws;
     this.#socket = socket;
     this.#identity = identity;
+    this.#address = opening.address;
     this.#connection = this.#open(opening);
     ws.on('message', (data, isBinary) => this.#receive(data, isBinary));
     ws.on('close', () => this.#forget());
@@ -131,20 +155,26 @@ class Session implements Timed {
     return this.#context.settings.pingSeconds;
   }
 
-  #open({ rooms, since }: Opening): Connection {
-    const { postroom, settings } = this.#context;
-    const errors: Buffer[] = [];
+  #open({ rooms, since, parameters }: Opening): Connection {
+    const { postroom, settings, log } = this.#context;
+    const unknown = parameters.filter(name => !PARAMETERS.includes(name));
+    const errors = unknown.slice(0, MAX_ERRORS).map(unknownParameter);
     const joining: string[] = [];
     for (const room of new Set(rooms)) {
+      if (errors.length >= MAX_ERRORS) break;
       const refusal = this.#refusal(room, joining.length);
       if (refusal === undefined) joining.push(room);
       else errors.push(errorFrame(refusal.code, refusal.message, { room }));
     }
+    this.#errors = errors.length;
     const options = { user: this.#identity.user, rooms: joining, since };
     const { connection, start } = postroom.connect(this.#socket, encoder, options);
     const welcome = welcomeFrame(connection.id, connection.user, start, settings.pingSeconds);
     const subscribed = joining.map(room => subscribedFrame(room, start));
     for (const frame of [welcome, ...subscribed, ...errors]) postroom.send(connection, frame);
+    log.debug({ connection: connection.id, user: connection.user, address: this.#address }, 'opened');
+    for (const room of joining) log.debug({ connection: connection.id, room }, 'joined');
+    if (this.#errors >= MAX_ERRORS) postroom.close(connection, CLOSE.tooManyErrors);
     return connection;
   }
 
@@ -189,7 +219,7 @@ class Session implements Timed {
       case 'subscribe':
         return this.#subscribe(frame.room, frame.since, frame.ref);
       case 'unsubscribe':
-        this.#context.postroom.unsubscribe(this.#connection, frame.room);
+        this.#leave(frame.room);
         return this.#send(unsubscribedFrame(frame.room, frame.ref));
       case 'token':
         return this.#renew(frame.token, frame.ref);
@@ -229,12 +259,28 @@ class Session implements Timed {
     if (refusal !== undefined) return this.#send(errorFrame(refusal.code, refusal.message, { room, ref }));
     const start = postroom.subscribe(this.#connection, room, since);
     this.#send(subscribedFrame(room, start, ref));
+    this.#context.log.debug({ connection: this.#connection.id, room }, 'joined');
+  }
+
+  #leave(room: string): void {
+    this.#context.postroom.unsubscribe(this.#connection, room);
+    this.#context.log.debug({ connection: this.#connection.id, room }, 'left');
   }
 
   /** Why a room may not be joined, beside so many others; undefined if it may. */
   #refusal(room: string, others: number): { code: FrameErrorCode; message: string } | undefined {
+    const refusal = this.#fault(room, others);
+    if (refusal !== undefined) {
+      const about = { room, reason: refusal.code, user: this.#identity.user, address: this.#address };
+      this.#context.refusals.refused('refused room', about);
+    }
+    return refusal;
+  }
+
+  #fault(room: string, others: number): { code: FrameErrorCode; message: string } | undefined {
     const { publicRooms, maxRoomsPerConnection } = this.#context.settings;
-    if (!isRoomName(room)) return { code: 'invalid_room', message: `Not a room name: ${ROOM_RULE}.` };
+    if (!isRoomName(room))
+      return { code: 'invalid_room', message: `This is no room name; one has ${ROOM_RULE}.` };
     if (!mayJoin(this.#identity, publicRooms, room))
       return {
         code: 'forbidden',
@@ -263,6 +309,7 @@ class Session implements Timed {
       this.#identity = identity;
     } catch (error) {
       if (!(error instanceof TokenError)) throw error;
+      this.#context.refusals.refused('bad token', { reason: error.message, address: this.#address });
       this.#send(errorFrame('invalid_token', `${error.message}.`, { ref }));
       this.#close(error.fault === 'expired' ? CLOSE.tokenExpired : CLOSE.invalidToken);
       return;
@@ -275,7 +322,7 @@ class Session implements Timed {
     this.#watchExpiry();
     for (const room of postroom.roomsOf(this.#connection)) {
       if (mayJoin(this.#identity, settings.publicRooms, room)) continue;
-      postroom.unsubscribe(this.#connection, room);
+      this.#leave(room);
       this.#send(unsubscribedFrame(room));
     }
   }

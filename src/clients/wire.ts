@@ -17,6 +17,7 @@ export type FrameErrorCode =
   | 'invalid_frame'
   | 'invalid_room'
   | 'invalid_token'
+  | 'unknown_parameter'
   | 'too_many_rooms'
   | 'forbidden';
 

@@ -1,5 +1,5 @@
 import type { Journal } from '../journal/journal.js';
-import { type Address, EVERYONE, roomAddress, roomOf, userAddress } from '../model/address.js';
+import { type Address, roomAddress, roomOf, userAddress } from '../model/address.js';
 import { CLOSE, type CloseReason } from '../model/close.js';
 import { Heap } from '../model/heap.js';
 import { compareMoments, type Id, type Moment, parseId } from '../model/id.js';
@@ -12,7 +12,7 @@ import { Hub } from './hub.js';
 import { Outbox } from './outbox.js';
 import { Reader } from './reader.js';
 import { type Range, Seen } from './seen.js';
-import { inTurns } from './turns.js';
+import { inTurns } from '../model/turns.js';
 import { Window } from './window.js';
 
 const TRIM_INTERVAL_MS = 1000;

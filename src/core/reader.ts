@@ -6,7 +6,7 @@ import type { Entry } from '../model/notification.js';
 import type { Connection, Reading, Replay } from './connection.js';
 import type { Frames } from './frames.js';
 import type { Outbox } from './outbox.js';
-import { Turns } from './turns.js';
+import { Turns } from '../model/turns.js';
 import type { Window } from './window.js';
 
 // Bytes that a reader is given at a time: enough for a good pace, little enough that thousands take turns.
@@ -171,7 +171,8 @@ export class Reader {
         steps.left--;
         const entry = this.#entryAt(position);
         if (this.#window.isOver(entry)) over++;
-        else if (!isSeen(connection, entry, position) && !this.#offer(connection, entry, address)) return false;
+        else if (!isSeen(connection, entry, position) && !this.#offer(connection, entry, address))
+          return false;
       }
     } finally {
       this.#window.passOver(address, over);

@@ -96,9 +96,12 @@ export class HttpConnection extends Duplex {
     this.#handOn();
   }
 
-  override _write(chunk: Buffer | string, encoding: BufferEncoding, done: (error?: Error | null) => void): void {
-    if (this.#isReleased) done(new Error('the connection was handed to somebody else'));
-    else this.#socket.write(chunk, encoding, done);
+  override _write(
+    chunk: Buffer | string,
+    encoding: BufferEncoding,
+    done: (error?: Error | null) => void,
+  ): void {
+    this.#send(chunk, encoding, done);
   }
 
   override _writev(
@@ -107,7 +110,7 @@ export class HttpConnection extends Duplex {
   ): void {
     this.#socket.cork();
     for (const [index, { chunk, encoding }] of chunks.entries())
-      this._write(chunk, encoding, index === chunks.length - 1 ? done : ignore);
+      this.#send(chunk, encoding, index === chunks.length - 1 ? done : ignore);
     this.#socket.uncork();
   }
 
@@ -143,6 +146,11 @@ export class HttpConnection extends Duplex {
     if (isStuck || this.#quiet >= MAX_QUIET) this.destroy();
     else this.#socket.setTimeout(QUIET_MS);
   };
+
+  #send(chunk: Buffer | string, encoding: BufferEncoding, done: (error?: Error | null) => void): void {
+    if (this.#isReleased) done(new Error('the connection was handed to somebody else'));
+    else this.#socket.write(chunk, encoding, done);
+  }
 
   #begin(request: IncomingMessage, response: ServerResponse): void {
     this.#quiet = 0;

@@ -183,10 +183,9 @@ export class Listener {
   #upgrade(request: IncomingMessage, head: Buffer): void {
     const connection = connectionOf(request);
     // Its answer would come before that of a request which is not answered yet.
-    const fault =
-      connection.isAnswering
-        ? new Problem('invalid_request', 'Open the WebSocket on a connection of its own.')
-        : faultOf(request);
+    const fault = connection.isAnswering
+      ? new Problem('invalid_request', 'Open the WebSocket on a connection of its own.')
+      : faultOf(request);
     const { socket, rest } = connection.release();
     if (fault !== undefined) refuse(socket, fault);
     else this.#options.upgrade?.(request, socket, rest.length === 0 ? head : Buffer.concat([head, rest]));
@@ -209,7 +208,8 @@ export class Listener {
 
 /** Every request that is answered here came by one of ours. */
 function connectionOf({ socket }: IncomingMessage): HttpConnection {
-  if (!(socket instanceof HttpConnection)) throw new Error('a request came by a connection that is none of ours');
+  if (!(socket instanceof HttpConnection))
+    throw new Error('a request came by a connection that is none of ours');
   return socket;
 }
 function isNotify(url: string | undefined): boolean {
@@ -263,4 +263,3 @@ function faultOf(request: IncomingMessage): Problem | undefined {
   request.url = pathname + search;
   return undefined;
 }
-

@@ -9,7 +9,11 @@ const REFUSE_MS = 2000;
 export function sendProblem(response: ServerResponse, problem: Problem): void {
   const body = Buffer.from(JSON.stringify(problem));
   response
-    .writeHead(problem.status, { 'Content-Type': PROBLEM_TYPE, 'Content-Length': body.length, ...problem.headers })
+    .writeHead(problem.status, {
+      'Content-Type': PROBLEM_TYPE,
+      'Content-Length': body.length,
+      ...problem.headers,
+    })
     .end(body);
 }
 

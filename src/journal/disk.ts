@@ -1,16 +1,19 @@
 import { mkdir, stat } from 'node:fs/promises';
-import { type Database, open, type RootDatabase } from 'lmdb';
 import type { Logger } from 'pino';
-import type { Address } from '../model/address.js';
+import type { Clock } from '../model/clock.js';
 import { formatId, type Id, IdClock, type Moment, parseId } from '../model/id.js';
 import type { Entry, Notification } from '../model/notification.js';
 import { type Problem, unavailable } from '../model/problem.js';
+import { reasonOf } from '../model/reason.js';
 import { type Retention, weigh } from '../model/retention.js';
 import { StartError } from '../model/start-error.js';
+import { inTurns } from '../model/turns.js';
+import { type EntryKey, openTables, renewFile, type Tables } from './disk-file.js';
+import { type DiskRecord, openId, readRecord, recordBytes, sealedId } from './disk-record.js';
+import { requireSameTarget, type Target } from './duplicate.js';
 import { Gathering, turnEnd } from './gathering.js';
 import type { Appended, Follower, Journal } from './journal.js';
 import { type Lock, lockDirectory } from './lock.js';
-import { canBeOpened } from './soundness.js';
 
 const TRIM_INTERVAL_MS = 1000;
 // Entries trimmed in one go, and loaded before others get their turn: a few milliseconds' worth.
@@ -19,36 +22,13 @@ const LOAD_STEP = 2000;
 const SEAL_AFTER_MS = 20;
 const PROBE_INTERVAL_MS = 1000;
 const RETRY_AFTER_SECONDS = 2;
+// Entries, and bytes, committed in one go: nothing else happens in this process meanwhile.
+const MAX_GROUP = 500;
+const MAX_GROUP_BYTES = 1024 * 1024;
 
 const FILE_NAME = 'journal.lmdb';
-const DATABASES = ['entries', 'keys', 'meta'];
-const COMMITS = {
-  // A write resolves when it is flushed. Flushing beside the next commit, lmdb's default, is no faster.
-  overlappingSync: false,
-  // The page that makes a commit the newest is flushed with the next one (see #seal), which halves the cost of both.
-  noMetaSync: true,
-  // The groups are ours; with lmdb's own, a commit that fails leaves a rejection that nobody can catch.
-  eventTurnBatching: false,
-};
 
-type EntryKey = [time: number, sequence: number];
-/** A notification as it is stored: its fields in this order. */
-type Stored = [
-  addresses: readonly Address[],
-  event: string,
-  data: string,
-  except: readonly string[],
-  key: string | null,
-  ttl: number | null,
-];
-
-interface Stores {
-  readonly root: RootDatabase;
-  readonly entries: Database<Stored, EntryKey>;
-  /** The id that each idempotency key stands for. */
-  readonly keys: Database<Id, string>;
-  /** `floor`: the newest trimmed id. */
-  readonly meta: Database<Id, string>;
+interface Stores extends Tables {
   /** The newest trimmed id when it was opened. */
   readonly floor: Id;
   readonly lock: Lock;
@@ -59,8 +39,17 @@ interface Stores {
 /** What is committed together. */
 interface Group {
   readonly entries: Entry[];
+  bytes: number;
   /** For each of them, once it is delivered, how many connections it was written to. */
   readonly reached: number[];
+  /** Resolves when all are delivered. */
+  committed: Promise<void>;
+}
+
+/** The notification that a key stands for. */
+interface First {
+  readonly id: Id;
+  readonly target: Target;
   readonly committed: Promise<void>;
 }
 
@@ -73,7 +62,7 @@ export class DiskJournal implements Journal {
   readonly #directory: string;
   readonly #path: string;
   readonly #retention: Retention;
-  readonly #now: () => number;
+  readonly #clock: Clock;
   readonly #log: Logger;
   #stores: Stores | undefined;
   #ids: IdClock;
@@ -81,8 +70,10 @@ export class DiskJournal implements Journal {
   #group: Group | undefined;
   readonly #gathering = new Gathering();
   #committing: Promise<void> = Promise.resolve();
-  /** Keys whose entry is not committed yet. */
-  readonly #pendingKeys = new Map<string, { id: Id; committed: Promise<void> }>();
+  /** Keys whose entry is not delivered yet. */
+  readonly #pendingKeys = new Map<string, First>();
+  /** The newest entry in the file, or the newest that was trimmed. */
+  #stored: Id = '0-0';
   #bytes = 0;
   #available = false;
   #trimTimer: NodeJS.Timeout | undefined;
@@ -91,14 +82,14 @@ export class DiskJournal implements Journal {
   #trimming: Promise<void> | undefined;
   #closing: Promise<void> | undefined;
 
-  /** @param directory is made if it is not there  @param now milliseconds since the epoch */
-  constructor(directory: string, retention: Retention, now: () => number, log: Logger) {
+  /** @param directory is made if it is not there */
+  constructor(directory: string, retention: Retention, clock: Clock, log: Logger) {
     this.#directory = directory;
     this.#path = `${directory}/${FILE_NAME}`;
     this.#retention = retention;
-    this.#now = now;
+    this.#clock = clock;
     this.#log = log;
-    this.#ids = new IdClock(now, { time: 0, sequence: 0 });
+    this.#ids = new IdClock(clock, { time: 0, sequence: 0 });
   }
 
   async append(notification: Notification): Promise<Appended> {
@@ -106,6 +97,7 @@ export class DiskJournal implements Journal {
     const { key } = notification;
     const first = key === undefined ? undefined : this.#firstWith(this.#stores, key);
     if (first !== undefined) {
+      requireSameTarget(notification, first.target, first.id);
       await first.committed;
       return { id: first.id, duplicate: true, connections: 0, partial: false };
     }
@@ -113,8 +105,10 @@ export class DiskJournal implements Journal {
     const { entries, reached, committed } = this.#group;
     const moment = this.#ids.next();
     const id = formatId(moment);
-    const place = entries.push({ ...moment, id, notification }) - 1;
-    if (key !== undefined) this.#pendingKeys.set(key, { id, committed });
+    const place = entries.push({ time: moment.time, sequence: moment.sequence, id, notification }) - 1;
+    this.#group.bytes += weigh(notification);
+    if (key !== undefined) this.#pendingKeys.set(key, { id, target: notification, committed });
+    if (entries.length >= MAX_GROUP || this.#group.bytes >= MAX_GROUP_BYTES) this.#group = undefined;
     await committed;
     return { id, duplicate: false, connections: reached[place] ?? 0, partial: false };
   }
@@ -124,16 +118,17 @@ export class DiskJournal implements Journal {
     const stores = await this.#open();
     this.#stores = stores;
     const { floor } = stores;
-    let newest = parseId(floor) ?? { time: 0, sequence: 0 };
+    let newest = momentOf(floor);
     let loaded = 0;
-    for (const { key, value } of stores.entries.getRange({ snapshot: false })) {
-      newest = { time: key[0], sequence: key[1] };
-      const entry = entryOf(newest, value);
+    for (const { key, value } of stores.records.getRange({ snapshot: false })) {
+      const { entry } = this.#record(key, value);
+      newest = entry;
       this.#bytes += weigh(entry.notification);
       follower.deliver(entry);
       if (++loaded % LOAD_STEP === 0) await turnEnd();
     }
-    this.#ids = new IdClock(this.#now, newest);
+    this.#stored = formatId(newest);
+    this.#ids = new IdClock(this.#clock, newest);
     this.#follower = follower;
     this.#available = true;
     this.#trimTimer = setInterval(() => void this.trim(), TRIM_INTERVAL_MS);
@@ -144,6 +139,14 @@ export class DiskJournal implements Journal {
       'journal loaded',
     );
     return floor;
+  }
+
+  now(): number {
+    return this.#ids.now();
+  }
+
+  async newest(): Promise<Id> {
+    return this.#stored;
   }
 
   status() {
@@ -175,37 +178,33 @@ export class DiskJournal implements Journal {
 
   async #open(): Promise<Stores> {
     const lock = await this.#lock();
-    const path = this.#path;
-    let root: RootDatabase | undefined;
+    let tables: Tables | undefined;
     try {
-      if (!(await canBeOpened(path, DATABASES))) throw new Error('its contents cannot be read or made');
-      root = open({ path, maxDbs: DATABASES.length, ...COMMITS });
-      const meta = root.openDB<Id, string>({ name: 'meta' });
-      return {
-        root,
-        lock,
-        meta,
-        entries: root.openDB<Stored, EntryKey>({ name: 'entries' }),
-        keys: root.openDB<Id, string>({ name: 'keys' }),
-        floor: meta.get('floor') ?? (await this.#firstFloor(meta)),
-        inode: await inodeOf(path),
-      };
+      // A journal begins when it is made: ids of one that was here before are told apart.
+      await renewFile(this.#path, formatId({ time: this.#clock.now(), sequence: 0 }));
+      tables = openTables(this.#path);
+      const floor = openId(tables.meta.get('floor') ?? '');
+      return { ...tables, lock, floor, inode: await inodeOf(this.#path) };
     } catch (error) {
-      await root?.close();
+      await tables?.root.close();
       await lock.release();
-      const cause = await commitError(error);
-      throw new StartError(
-        `The journal ${path} cannot be opened: ${reasonOf(cause)}. If the disk is full, make room. If the file is damaged, move it away; a new one will be made, and clients will be told that their past is gone.`,
-        { cause },
-      );
+      throw this.#cannotOpen(await commitError(error));
     }
   }
 
-  /** A journal begins when it is made: ids of one that was here before are told apart. */
-  async #firstFloor(meta: Database<Id, string>): Promise<Id> {
-    const floor = formatId({ time: this.#now(), sequence: 0 });
-    await meta.put('floor', floor);
-    return floor;
+  #cannotOpen(cause: unknown): StartError {
+    return new StartError(
+      `The journal ${this.#path} cannot be opened: ${reasonOf(cause)}. If the disk is full, make room. If the file is damaged, move it away; a new one will be made, and clients will be told that their past is gone.`,
+      { cause },
+    );
+  }
+
+  #record([time, sequence]: EntryKey, bytes: Buffer): DiskRecord {
+    try {
+      return readRecord({ time, sequence }, bytes);
+    } catch (error) {
+      throw this.#cannotOpen(error);
+    }
   }
 
   async #lock(): Promise<Lock> {
@@ -223,56 +222,71 @@ export class DiskJournal implements Journal {
     }
   }
 
-  #firstWith({ keys }: Stores, key: string): { id: Id; committed: Promise<void> } | undefined {
+  #firstWith({ keys, records }: Stores, key: string): First | undefined {
     const pending = this.#pendingKeys.get(key);
     if (pending !== undefined) return pending;
     const id = keys.get(key);
-    return id === undefined ? undefined : { id, committed: Promise.resolve() };
+    if (id === undefined) return undefined;
+    const moment = momentOf(id);
+    const bytes = records.get([moment.time, moment.sequence]);
+    if (bytes === undefined) throw new Error(`the journal has the key of ${id} and not its entry`);
+    return { id, target: readRecord(moment, bytes).entry.notification, committed: Promise.resolve() };
   }
 
   #newGroup(stores: Stores): Group {
-    const entries: Entry[] = [];
-    const reached: number[] = [];
-    const previous = this.#committing;
-    const committed = (async () => {
-      await previous;
-      await this.#gathering.settled(entries);
-      this.#group = undefined;
-      await this.#commit(stores, entries);
-      for (const entry of entries) reached.push(this.#deliverCommitted(entry));
-    })();
-    this.#committing = committed.catch(() => undefined);
-    return { entries, reached, committed };
+    const group: Group = { entries: [], bytes: 0, reached: [], committed: Promise.resolve() };
+    group.committed = this.#commitAndDeliver(stores, group, this.#committing);
+    this.#committing = group.committed.catch(() => undefined);
+    return group;
   }
 
-  async #commit({ root, entries: store, keys }: Stores, entries: Entry[]): Promise<void> {
+  /** @param previous resolves when the group before it is done */
+  async #commitAndDeliver(stores: Stores, group: Group, previous: Promise<void>): Promise<void> {
+    const { entries, reached } = group;
+    await previous;
+    if (this.#group === group) await this.#gathering.settled(entries);
+    if (this.#group === group) this.#group = undefined;
     try {
-      await root.batch(() => {
-        for (const { time, sequence, id, notification } of entries) {
-          void store.put([time, sequence], storedOf(notification));
-          if (notification.key !== undefined) void keys.put(notification.key, id);
-        }
-      });
-    } catch (error) {
-      this.#fail(await commitError(error));
-      throw refusal(error);
+      await this.#commit(stores, entries);
+      await inTurns(entries, entry => reached.push(this.#deliverCommitted(entry)));
     } finally {
       for (const { notification } of entries)
         if (notification.key !== undefined) this.#pendingKeys.delete(notification.key);
     }
+  }
+
+  async #commit({ root, records, keys, meta }: Stores, entries: Entry[]): Promise<void> {
+    let previous = this.#stored;
+    try {
+      await root.batch(() => {
+        for (const { time, sequence, id, notification } of entries) {
+          void records.put([time, sequence], recordBytes(id, notification, previous));
+          if (notification.key !== undefined) void keys.put(notification.key, id);
+          previous = id;
+        }
+        void meta.put('newest', sealedId(previous));
+      });
+    } catch (error) {
+      this.#fail(await commitError(error));
+      throw refusal(error);
+    }
+    this.#stored = previous;
     this.#sealTimer ??= setTimeout(() => void this.#seal(), SEAL_AFTER_MS).unref();
   }
 
   /**
    * One more commit behind the last, so that a power failure in a quiet moment does not undo that one. It writes
-   * what the probe writes, and nobody reads it.
+   * what is there already.
    */
   async #seal(): Promise<void> {
     this.#sealTimer = undefined;
-    if (this.#group !== undefined) return;
-    await this.#stores?.meta
-      .put('probe', formatId({ time: this.#now(), sequence: 0 }))
-      .catch(async (error: unknown) => this.#fail(await commitError(error)));
+    if (this.#group !== undefined || this.#stores === undefined) return;
+    await this.#touch(this.#stores).catch(async (error: unknown) => this.#fail(await commitError(error)));
+  }
+
+  /** Writes what is there already. Rejects where nothing can be written. */
+  async #touch({ meta }: Stores): Promise<void> {
+    await meta.put('newest', sealedId(this.#stored));
   }
 
   /** It is in the journal whatever happens now, and those behind it must not wait. */
@@ -299,11 +313,10 @@ export class DiskJournal implements Journal {
   }
 
   async #probe(): Promise<void> {
-    const { meta } = this.#stores ?? {};
-    if (meta === undefined || this.#available) return;
+    if (this.#stores === undefined || this.#available) return;
     try {
       await this.#checkFile();
-      await meta.put('probe', formatId({ time: this.#now(), sequence: 0 }));
+      await this.#touch(this.#stores);
     } catch (error) {
       // Said once already, in #fail: it still cannot.
       await commitError(error);
@@ -327,17 +340,17 @@ export class DiskJournal implements Journal {
   async #trimAll(): Promise<void> {
     await this.#checkFile();
     for (let stores = this.#stores; stores !== undefined; stores = this.#stores) {
-      const { root, entries, keys, meta } = stores;
+      const { root, records, keys, meta } = stores;
       const { doomed, bytes } = this.#doomed(stores);
       const last = doomed.at(-1);
       if (last === undefined) return;
       await root.batch(() => {
         for (const { time, sequence, id, notification } of doomed) {
-          void entries.remove([time, sequence]);
+          void records.remove([time, sequence]);
           const { key } = notification;
           if (key !== undefined && keys.get(key) === id) void keys.remove(key);
         }
-        void meta.put('floor', last.id);
+        void meta.put('floor', sealedId(last.id));
       });
       this.#bytes -= bytes;
     }
@@ -352,12 +365,12 @@ export class DiskJournal implements Journal {
   }
 
   #doomed(stores: Stores): { doomed: Entry[]; bytes: number } {
-    const oldest = this.#now() - this.#retention.seconds * 1000;
+    const oldest = this.now() - this.#retention.seconds * 1000;
     const doomed: Entry[] = [];
     let bytes = 0;
-    for (const { key, value } of stores.entries.getRange({ limit: TRIM_STEP })) {
+    for (const { key, value } of stores.records.getRange({ limit: TRIM_STEP })) {
       if (key[0] >= oldest && this.#bytes - bytes <= this.#retention.bytes) break;
-      const entry = entryOf({ time: key[0], sequence: key[1] }, value);
+      const { entry } = readRecord({ time: key[0], sequence: key[1] }, value);
       bytes += weigh(entry.notification);
       doomed.push(entry);
     }
@@ -371,14 +384,10 @@ async function commitError(error: unknown): Promise<unknown> {
   return Promise.resolve(error.commitError).catch((cause: unknown) => cause);
 }
 
-function storedOf(notification: Notification): Stored {
-  const { addresses, event, data, except, key, ttl } = notification;
-  return [addresses, event, data, except, key ?? null, ttl ?? null];
-}
-
-function entryOf(moment: Moment, [addresses, event, data, except, key, ttl]: Stored): Entry {
-  const notification = { addresses, event, data, except, key: key ?? undefined, ttl: ttl ?? undefined };
-  return { ...moment, id: formatId(moment), notification };
+function momentOf(id: Id): Moment {
+  const moment = parseId(id);
+  if (moment === undefined) throw new Error(`${id} is no id`);
+  return moment;
 }
 
 /** Undefined where there is no such file. */
@@ -395,8 +404,4 @@ function refusal(cause?: unknown): Problem {
     RETRY_AFTER_SECONDS,
     cause,
   );
-}
-
-function reasonOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
 }

@@ -1,4 +1,5 @@
 import type { Logger } from 'pino';
+import type { Clock } from '../model/clock.js';
 import type { Retention } from '../model/retention.js';
 import { DiskJournal } from './disk.js';
 import type { Journal } from './journal.js';
@@ -9,8 +10,7 @@ interface JournalSettings {
   readonly retention: Retention;
   /** Where `disk` lives. */
   readonly directory: string;
-  /** Milliseconds since the epoch. */
-  readonly now: () => number;
+  readonly clock: Clock;
   readonly log: Logger;
   /** Where `redis` is, and what its keys begin with. */
   readonly redisUrl: string | undefined;
@@ -23,9 +23,10 @@ interface JournalSettings {
 
 /** Every kind of journal by its name in `JOURNAL`. Drivers are loaded only where the setting asks for them. */
 export const journals = {
-  disk: async ({ directory, retention, now, log }: JournalSettings): Promise<Journal> =>
-    new DiskJournal(directory, retention, now, log),
-  memory: async ({ retention, now }: JournalSettings): Promise<Journal> => new MemoryJournal(retention, now),
+  disk: async ({ directory, retention, clock, log }: JournalSettings): Promise<Journal> =>
+    new DiskJournal(directory, retention, clock, log),
+  memory: async ({ retention, clock }: JournalSettings): Promise<Journal> =>
+    new MemoryJournal(retention, clock),
   async redis({ redisUrl, redisPrefix, ...others }: JournalSettings): Promise<Journal> {
     if (redisUrl === undefined) throw new Error('JOURNAL=redis needs REDIS_URL');
     const { RedisJournal } = await import('./redis.js');

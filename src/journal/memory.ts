@@ -1,8 +1,10 @@
 import { Fifo } from '../model/fifo.js';
 import { formatId, type Id, IdClock } from '../model/id.js';
+import type { Clock } from '../model/clock.js';
 import type { Notification } from '../model/notification.js';
 import { unavailable } from '../model/problem.js';
-import type { Retention } from '../model/retention.js';
+import { memoryOf, type Retention } from '../model/retention.js';
+import { requireSameTarget, type Target } from './duplicate.js';
 import type { Appended, Follower, Journal } from './journal.js';
 
 // What a key takes beside its own text: the tables' places and the id.
@@ -16,20 +18,17 @@ const RETRY_AFTER_SECONDS = 1;
 export class MemoryJournal implements Journal {
   readonly kind = 'memory';
   readonly #retention: Retention;
-  readonly #now: () => number;
   readonly #ids: IdClock;
   readonly #start: Id;
-  readonly #firstIds = new Map<string, Id>();
-  readonly #keys = new Fifo<{ key: string; time: number }>();
+  readonly #firsts = new Map<string, First>();
+  readonly #keys = new Fifo<{ readonly key: string; readonly time: number; readonly bytes: number }>();
   #keyBytes = 0;
   #follower: Follower | undefined;
 
-  /** @param now milliseconds since the epoch */
-  constructor(retention: Retention, now: () => number) {
-    const start = { time: now(), sequence: 0 };
+  constructor(retention: Retention, clock: Clock) {
+    const start = { time: clock.now(), sequence: 0 };
     this.#retention = retention;
-    this.#now = now;
-    this.#ids = new IdClock(now, start);
+    this.#ids = new IdClock(clock, start);
     this.#start = formatId(start);
   }
 
@@ -37,11 +36,14 @@ export class MemoryJournal implements Journal {
     if (this.#follower === undefined) throw unavailable('The journal is not open.', RETRY_AFTER_SECONDS);
     const { key } = notification;
     this.#trimKeys();
-    const first = key === undefined ? undefined : this.#firstIds.get(key);
-    if (first !== undefined) return { id: first, duplicate: true, connections: 0, partial: false };
+    const first = key === undefined ? undefined : this.#firsts.get(key);
+    if (first !== undefined) {
+      requireSameTarget(notification, first, first.id);
+      return { id: first.id, duplicate: true, connections: 0, partial: false };
+    }
     const moment = this.#ids.next();
     const id = formatId(moment);
-    if (key !== undefined) this.#remember(key, id, moment.time);
+    if (key !== undefined) this.#remember(key, { id, ...notification }, moment.time);
     const connections = this.#follower.deliver({ ...moment, id, notification });
     return { id, duplicate: false, connections, partial: false };
   }
@@ -49,6 +51,14 @@ export class MemoryJournal implements Journal {
   async follow(follower: Follower): Promise<Id> {
     this.#follower = follower;
     return this.#start;
+  }
+
+  now(): number {
+    return this.#ids.now();
+  }
+
+  async newest(): Promise<Id> {
+    return formatId(this.#ids.last);
   }
 
   status() {
@@ -59,20 +69,27 @@ export class MemoryJournal implements Journal {
     this.#follower = undefined;
   }
 
-  #remember(key: string, id: Id, time: number): void {
-    this.#firstIds.set(key, id);
-    this.#keys.push({ key, time });
-    this.#keyBytes += key.length + KEY_OVERHEAD_BYTES;
+  #remember(key: string, { id, addresses, event }: First, time: number): void {
+    let bytes = KEY_OVERHEAD_BYTES + memoryOf(key) + memoryOf(event);
+    for (const address of addresses) bytes += memoryOf(address);
+    this.#firsts.set(key, { id, addresses, event });
+    this.#keys.push({ key, time, bytes });
+    this.#keyBytes += bytes;
   }
 
   #trimKeys(): void {
-    const oldest = this.#now() - this.#retention.seconds * 1000;
+    const oldest = this.now() - this.#retention.seconds * 1000;
     for (;;) {
       const first = this.#keys.at(this.#keys.first);
       if (first === undefined || (first.time >= oldest && this.#keyBytes <= this.#retention.bytes)) return;
       this.#keys.shift();
-      this.#firstIds.delete(first.key);
-      this.#keyBytes -= first.key.length + KEY_OVERHEAD_BYTES;
+      this.#firsts.delete(first.key);
+      this.#keyBytes -= first.bytes;
     }
   }
+}
+
+/** The notification that a key stands for. */
+interface First extends Target {
+  readonly id: Id;
 }

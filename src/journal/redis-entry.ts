@@ -1,10 +1,7 @@
-import type { Address } from '../model/address.js';
 import { type Id, type Moment, parseId } from '../model/id.js';
 import type { Notification } from '../model/notification.js';
 import { weigh } from '../model/retention.js';
-
-/** The fields of an entry beside its key and its data, in this order. */
-type Stored = [addresses: readonly Address[], event: string, except: readonly string[], ttl: number | null];
+import { packFields, unpack } from './stored.js';
 
 /** An entry as the stream has it: names and values of its fields in turn, always the same in the same order. */
 export type Fields = readonly string[];
@@ -22,9 +19,7 @@ export interface StreamEntry extends Moment {
 
 /** What the script that appends is given for one notification. */
 export function packed(number: number, notification: Notification): (string | number)[] {
-  const { addresses, event, except, ttl } = notification;
-  const stored: Stored = [addresses, event, except, ttl ?? null];
-  return [number, weigh(notification), notification.key ?? '', JSON.stringify(stored), notification.data];
+  return [number, weigh(notification), notification.key ?? '', packFields(notification), notification.data];
 }
 
 /** The entry with this id and these fields. Throws where the script has not written them. */
@@ -37,14 +32,9 @@ export function entryOf(id: string, fields: Fields): StreamEntry {
     node,
     number: Number(number),
     get notification() {
-      return unpacked(stored, key, data);
+      return unpack(stored, key, data);
     },
   };
-}
-
-function unpacked(stored: string, key: string, data: string): Notification {
-  const [addresses, event, except, ttl] = JSON.parse(stored) as Stored;
-  return { addresses, event, data, except, key: key || undefined, ttl: ttl ?? undefined };
 }
 
 /** A text of Redis's as an id, with its parts. Throws where it is none. */

@@ -1,16 +1,18 @@
 /**
  * What the Redis journal does in Redis, each in one step. Three keys with one hash tag, so that a cluster keeps them
  * together: the stream of entries, a hash of idempotency keys, and a hash `state`: `floor`, the newest trimmed id;
- * `last`, the newest id; `bytes`, what the entries weigh.
+ * `last`, the newest id; `bytes`, what the entries weigh; `clock`, the journal's own time.
  *
  * An entry has the fields `p`, the id of the entry before it, by which a follower knows that it missed nothing; `o` and
  * `s`, the node that appended it and that node's number for it; `w`, its weight in bytes; `k`, its idempotency key or
  * nothing; `n`, its other fields as JSON; `d`, its data.
  */
 
+/** `now`, the journal's own time: that of Redis, but where its clock is set back, the time goes on from where it was. */
 const NOW = `
   local time = redis.call('TIME')
-  local now = time[1] * 1000 + math.floor(time[2] / 1000)`;
+  local system = time[1] * 1000 + math.floor(time[2] / 1000)
+  local now = math.max(system, tonumber(redis.call('HGET', KEYS[3], 'clock') or 0))`;
 
 /** Drops the oldest entries, `most` or a few more, that are older than `oldest` or do not fit into `limit` bytes. */
 const TRIM = `
@@ -43,11 +45,29 @@ const TRIM = `
   end`;
 
 /**
- * Appends, and trims twice as many, so that what is to be trimmed gets less and less. ARGV: the node, the milliseconds that entries are kept, the limit in bytes,
- * then for each entry its number, weight, key, fields and data. Returns for each its id and 1 where that is the id of
- * an earlier one with the same key.
+ * Appends, and trims up to twice as many, so a backlog shrinks. ARGV: the node, the milliseconds that entries are kept, the limit in bytes,
+ * then for each entry its number, weight, key, fields and data. Returns for each its id, 1 where that is the id of an earlier one
+ * with the same key, and the fields of that one.
  */
 export const APPEND = `${TRIM}${NOW}
+  local function fieldsOf(id)
+    local entry = redis.call('XRANGE', KEYS[1], id, id)[1]
+    for at = 1, entry and #entry[2] or 0, 2 do
+      if entry[2][at] == 'n' then return entry[2][at + 1] end
+    end
+    return ''
+  end
+  -- Redis makes ids of its own clock. Where that was set back they are made of ours, so that an entry is as old as its id.
+  local function add(previous, ...)
+    if now > system then
+      local time, sequence = string.match(previous, '^(%d+)-(%d+)$')
+      local id = string.format('%.0f-0', now)
+      if tonumber(time) >= now then id = time .. '-' .. string.format('%.0f', sequence + 1) end
+      local added = redis.pcall('XADD', KEYS[1], id, ...)
+      if type(added) == 'string' then return added end
+    end
+    return redis.call('XADD', KEYS[1], '*', ...)
+  end
   local previous = redis.call('HGET', KEYS[3], 'last') or '0-0'
   local weight = 0
   local results = {}
@@ -56,11 +76,12 @@ export const APPEND = `${TRIM}${NOW}
     local id = key ~= '' and redis.call('HGET', KEYS[2], key)
     results[#results + 1] = id or ''
     results[#results + 1] = id and 1 or 0
+    results[#results + 1] = id and fieldsOf(id) or ''
     if not id then
-      id = redis.call('XADD', KEYS[1], '*', 'p', previous, 'o', ARGV[1], 's', ARGV[at], 'w', ARGV[at + 1],
+      id = add(previous, 'p', previous, 'o', ARGV[1], 's', ARGV[at], 'w', ARGV[at + 1],
         'k', key, 'n', ARGV[at + 3], 'd', ARGV[at + 4])
       if key ~= '' then redis.call('HSET', KEYS[2], key, id) end
-      results[#results - 1] = id
+      results[#results - 2] = id
       previous = id
       weight = weight + ARGV[at + 1]
     end
@@ -68,18 +89,21 @@ export const APPEND = `${TRIM}${NOW}
   if weight == 0 then return results end
   redis.call('HSET', KEYS[3], 'last', previous)
   redis.call('HINCRBY', KEYS[3], 'bytes', weight)
-  trim(now - ARGV[2], tonumber(ARGV[3]), #results)
+  trim(now - ARGV[2], tonumber(ARGV[3]), #results / 3 * 2)
   return results`;
 
 /**
  * A node's sign of life, and the journal's trimming by age. KEYS[4]: a hash of what the nodes say. ARGV: the node,
- * what it says, the milliseconds after which a silent one is gone, those that entries are kept, the limit in bytes, and
- * the newest id that the node has delivered. Returns the newest id, the newest trimmed id, and each node that is there
- * with its word.
+ * what it says, the milliseconds after which a silent one is gone, those that entries are kept, the limit in bytes,
+ * the newest id that the node has delivered, and what the node takes for the journal's time. Returns the newest id, the
+ * newest trimmed id, the journal's time, and each node that is there with its word.
  */
 export const BEAT = `${TRIM}${NOW}
   -- A full Redis refuses writes that need memory, but not behind one that needs none: what is trimmed makes room.
   redis.call('HDEL', KEYS[4], '')
+  -- Redis cannot tell how much time has passed since its clock was set back: the nodes can.
+  if system < now then now = math.max(now, tonumber(ARGV[7])) end
+  redis.call('HSET', KEYS[3], 'clock', string.format('%.0f', now))
   -- Where this Redis has forgotten what the node has delivered (a failover), and its clock is behind, new ids must still
   -- be newer. It fails where they are anyway.
   if redis.pcall('XADD', KEYS[1], ARGV[6], 'p', '').err == nil then redis.call('XDEL', KEYS[1], ARGV[6]) end
@@ -88,7 +112,7 @@ export const BEAT = `${TRIM}${NOW}
   trim(now - ARGV[4], tonumber(ARGV[5]), 1000)
   redis.call('HSET', KEYS[4], ARGV[1], string.format('%.0f ', now) .. ARGV[2])
   local floor = redis.call('HGET', KEYS[3], 'floor')
-  local answer = { redis.call('HGET', KEYS[3], 'last') or '0-0', floor }
+  local answer = { redis.call('HGET', KEYS[3], 'last') or '0-0', floor, string.format('%.0f', now) }
   local nodes = redis.call('HGETALL', KEYS[4])
   for at = 1, #nodes, 2 do
     local beaten, word = string.match(nodes[at + 1], '^(%d+) (.*)$')

@@ -8,11 +8,13 @@ import { reasonOf } from '../model/reason.js';
 import { type Retention, weigh } from '../model/retention.js';
 import { StartError } from '../model/start-error.js';
 import { openRedis, type RedisClient, untilReady } from '../redis/client.js';
+import { requireSameTarget } from './duplicate.js';
 import { Gathering, turnEnd } from './gathering.js';
 import type { Appended, Follower, Journal, JournalStatus, NodeStatus } from './journal.js';
 import { entryOf, type Fields, momentOf, packed, type StreamEntry } from './redis-entry.js';
 import { Peers } from './redis-peers.js';
 import { APPEND, BEAT } from './redis-scripts.js';
+import { unpack } from './stored.js';
 
 const BEAT_MS = 1000;
 // After so long without a beat a node is not waited for any more.
@@ -44,12 +46,19 @@ export interface RedisJournalOptions {
   readonly log: Logger;
 }
 
+/** What Redis made of an entry. */
+interface Result {
+  readonly id: Id;
+  /** The fields of the first with the same key; undefined where there was none. */
+  readonly first: string | undefined;
+}
+
 /** What goes to Redis in one call. */
 interface Group {
   readonly notifications: Notification[];
   readonly numbers: number[];
   bytes: number;
-  readonly results: Promise<{ readonly id: Id; readonly duplicate: boolean }[]>;
+  readonly results: Promise<Result[]>;
   /** Tells that it takes no more. */
   readonly fill: () => void;
 }
@@ -82,6 +91,10 @@ export class RedisJournal implements Journal {
   /** The newest entry delivered. */
   #last: Moment & { readonly id: Id } = { id: '0-0', time: 0, sequence: 0 };
   #available = false;
+  /** The journal's time, and when Redis told it, in milliseconds of the clock `performance.now`. */
+  #clock = { time: 0, heard: 0 };
+  #time = 0;
+  #asking: Promise<Id> | undefined;
   #lagMs = 0;
   #isInTrouble = false;
   /** Since when reading goes wrong, of the clock `performance.now`. */
@@ -128,8 +141,10 @@ export class RedisJournal implements Journal {
     try {
       const result = (await results)[place];
       if (result === undefined) throw new Error('Redis answered for fewer entries than it was given');
-      if (result.duplicate) return { ...result, connections: 0, partial: false };
-      return { ...result, ...(await this.#peers.total(number)) };
+      const { id, first } = result;
+      if (first === undefined) return { id, duplicate: false, ...(await this.#peers.total(number)) };
+      requireSameTarget(notification, unpack(first, '', ''), id);
+      return { id, duplicate: true, connections: 0, partial: false };
     } finally {
       this.#peers.forget(number);
       this.#own.delete(number);
@@ -153,6 +168,23 @@ export class RedisJournal implements Journal {
       'journal loaded',
     );
     return floor;
+  }
+
+  now(): number {
+    const { time, heard } = this.#clock;
+    this.#time = Math.max(this.#time, Math.floor(time + performance.now() - heard));
+    return this.#time;
+  }
+
+  newest(): Promise<Id> {
+    const [, , state] = this.#keys;
+    this.#asking ??= this.#commands
+      .hget(state, 'last')
+      .then(last => momentOf(last ?? '0-0').id)
+      .finally(() => {
+        this.#asking = undefined;
+      });
+    return this.#asking;
   }
 
   status(): JournalStatus {
@@ -249,8 +281,8 @@ export class RedisJournal implements Journal {
       const reply = await this.#commands.evalsha(APPEND_SHA, 3, entries, keys, state, ...all);
       if (!Array.isArray(reply)) throw new Error('Redis did not answer with a list');
       return numbers.map((_, place) => ({
-        id: momentOf(String(reply[2 * place])).id,
-        duplicate: reply[2 * place + 1] === 1,
+        id: momentOf(String(reply[3 * place])).id,
+        first: reply[3 * place + 1] === 1 ? String(reply[3 * place + 2]) : undefined,
       }));
     } catch (error) {
       this.#refuse(error);
@@ -258,7 +290,7 @@ export class RedisJournal implements Journal {
     }
   }
 
-  /** Appends nothing, so that Redis knows the script: were it to learn it in the midst of appends, they would change places. */
+  /** Loads the script first: loading it later could reorder appends. */
   async #teach(): Promise<void> {
     const [entries, keys, state] = this.#keys;
     await this.#commands.eval(APPEND, 3, entries, keys, state, this.#peers.node, ...this.#limits);
@@ -392,11 +424,12 @@ export class RedisJournal implements Journal {
 
   async #beat(): Promise<Id> {
     const word = `${this.#options.connections()} ${this.#lagMs}`;
-    const words = [this.#peers.node, word, GONE_MS, ...this.#limits, this.#last.id];
     if (!this.#available) await this.#teach();
+    const words = [this.#peers.node, word, GONE_MS, ...this.#limits, this.#last.id, this.now()];
     const reply = await this.#commands.eval(BEAT, this.#keys.length, ...this.#keys, ...words);
     if (!Array.isArray(reply)) throw new Error('Redis did not answer with a list');
-    const [newest, floor, ...nodes] = reply.map(String);
+    const [newest, floor, time, ...nodes] = reply.map(String);
+    this.#clock = { time: Number(time), heard: performance.now() };
     const isBehind =
       this.#following !== undefined && compareMoments(momentOf(String(newest)), this.#last) > 0;
     const now = performance.now();

@@ -10,8 +10,7 @@ const ROOM_PREFIX = 'room:';
 const ROOM_NAME = /^[\p{L}\p{Nd}_\-=@.;:/]{1,200}$/u;
 const CONNECTION_ID = /^\d{1,20}\.\d{1,20}$/;
 
-export const ROOM_RULE =
-  'a room name is 1 to 200 characters out of Unicode letters and digits and _ - = @ . ; : /';
+export const ROOM_RULE = '1 to 200 characters out of Unicode letters and digits and _ - = @ . ; : /';
 
 export function roomAddress(name: string): Address {
   return `${ROOM_PREFIX}${name}`;

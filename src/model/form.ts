@@ -1,4 +1,4 @@
-import { type Fault, invalidNotification, Problem } from './problem.js';
+import { type Fault, invalidNotification, MAX_FAULTS, Problem } from './problem.js';
 
 const LISTS = new Set(['rooms', 'users', 'connections', 'except']);
 
@@ -17,6 +17,7 @@ export function fieldsToJson(fields: Iterable<readonly [name: string, value: str
   const values = new Map<string, string[]>();
   const faults: Fault[] = [];
   for (const [field, value] of fields) {
+    if (faults.length >= MAX_FAULTS) break;
     const [, name = field, index] = /^(\w+)\[(.*)\]$/.exec(field) ?? [];
     if (index !== undefined && !(LISTS.has(name) && /^\w*$/.test(index)))
       faults.push({ path: field, message: nestedMessage(name) });
@@ -43,7 +44,7 @@ function refuseBrokenEncoding(form: string): void {
 }
 
 function nestedMessage(name: string): string {
-  return name === 'data' ? 'send data as one JSON text: json_encode($data)' : 'is not a list of texts';
+  return name === 'data' ? 'must be one JSON text: json_encode($data)' : 'is not a list of texts';
 }
 
 function jsonOf(name: string, texts: string[]): string {

@@ -1,3 +1,5 @@
+import type { Clock } from './clock.js';
+
 /** `<milliseconds>-<sequence>`: names a notification and is the cursor "everything after this". */
 export type Id = `${number}-${number}`;
 
@@ -34,26 +36,20 @@ export class IdClock {
   #last: Moment;
   #time: number;
   #elapsed: number;
-  readonly #now: () => number;
-  readonly #elapsedNow: () => number;
+  readonly #clock: Clock;
 
-  /**
-   * @param now milliseconds since the epoch, by a clock that may be set
-   * @param last everything handed out comes after it
-   * @param elapsed milliseconds since some moment, by a clock that nobody sets
-   */
-  constructor(now: () => number, last: Moment, elapsed: () => number = now) {
-    this.#now = now;
-    this.#elapsedNow = elapsed;
+  /** @param last everything handed out comes after it */
+  constructor(clock: Clock, last: Moment) {
+    this.#clock = clock;
     this.#last = last;
     this.#time = last.time;
-    this.#elapsed = elapsed();
+    this.#elapsed = clock.elapsed();
   }
 
   /** Milliseconds since the epoch. */
   now(): number {
-    const elapsed = this.#elapsedNow();
-    this.#time = Math.max(this.#now(), this.#time + Math.max(0, elapsed - this.#elapsed));
+    const elapsed = this.#clock.elapsed();
+    this.#time = Math.max(this.#clock.now(), this.#time + Math.max(0, elapsed - this.#elapsed));
     this.#elapsed = elapsed;
     return Math.floor(this.#time);
   }

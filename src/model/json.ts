@@ -1,8 +1,12 @@
 /**
- * Finds the text of values inside JSON that `JSON.parse` has already accepted, so that `data` can be
- * passed on as it was posted. One pass, no recursion: nesting costs no stack.
+ * Finds the text of values inside JSON, so that `data` can be passed on as it was posted. One pass, no recursion:
+ * nesting costs no stack.
  */
 
+const TAB = 0x09;
+const NEWLINE = 0x0a;
+const RETURN = 0x0d;
+const SPACE = 0x20;
 const QUOTE = 0x22;
 const COMMA = 0x2c;
 const OPEN_BRACKET = 0x5b;
@@ -10,22 +14,41 @@ const BACKSLASH = 0x5c;
 const CLOSE_BRACKET = 0x5d;
 const OPEN_BRACE = 0x7b;
 const CLOSE_BRACE = 0x7d;
-const SPACE = 0x20;
 
-/** Texts of the elements of a JSON array. */
-export function elementTexts(array: string): string[] {
-  const texts: string[] = [];
+/**
+ * Texts of the elements of a JSON array, one after the other. The elements themselves may still be no JSON: the array
+ * is, if all of them are and this ends without an error. Throws a SyntaxError where something between them is wrong.
+ */
+export function* elementTexts(array: string): Generator<string, void> {
   let at = skipSpace(array, skipSpace(array, 0) + 1);
-  while (array.charCodeAt(at) !== CLOSE_BRACKET) {
+  let isAtEnd = array.charCodeAt(at) === CLOSE_BRACKET;
+  while (!isAtEnd) {
     const end = valueEnd(array, at);
-    texts.push(array.slice(at, end));
+    if (end === at) throw unexpected(array, at);
+    yield array.slice(at, end);
     at = skipSpace(array, end);
-    if (array.charCodeAt(at) === COMMA) at = skipSpace(array, at + 1);
+    isAtEnd = array.charCodeAt(at) === CLOSE_BRACKET;
+    if (!isAtEnd && array.charCodeAt(at) !== COMMA) throw unexpected(array, at);
+    if (!isAtEnd) at = skipSpace(array, at + 1);
   }
-  return texts;
+  const rest = skipSpace(array, at + 1);
+  if (rest < array.length) throw unexpected(array, rest);
 }
 
-/** Text of the member `name` of a JSON object; of several, the last, as `JSON.parse` takes it. */
+/** Whether a JSON text is an array, if it is JSON. */
+export function isArrayText(text: string): boolean {
+  return text.charCodeAt(skipSpace(text, 0)) === OPEN_BRACKET;
+}
+
+function unexpected(text: string, at: number): SyntaxError {
+  if (at >= text.length) return new SyntaxError('Unexpected end of JSON input');
+  return new SyntaxError(`Unexpected ${JSON.stringify(text.charAt(at))} at position ${at}`);
+}
+
+/**
+ * Text of the member `name` of a JSON object that `JSON.parse` has accepted; of several, the last, as `JSON.parse`
+ * takes it.
+ */
 export function memberText(object: string, name: string): string | undefined {
   let found: string | undefined;
   let at = skipSpace(object, skipSpace(object, 0) + 1);
@@ -47,15 +70,20 @@ function isString(literal: string, value: string): boolean {
 
 function skipSpace(text: string, from: number): number {
   let at = from;
-  while (text.charCodeAt(at) <= SPACE) at++;
+  while (isSpace(text.charCodeAt(at))) at++;
   return at;
 }
 
-/** Where the string that opens at `start` is over: just behind its closing quote. */
+/** RFC 8259 §2. */
+function isSpace(code: number): boolean {
+  return code === SPACE || code === NEWLINE || code === RETURN || code === TAB;
+}
+
+/** Where the string that opens at `start` is over: just behind its closing quote; at the text's end without one. */
 function stringEnd(text: string, start: number): number {
   let quote = text.indexOf('"', start + 1);
-  while (isEscaped(text, quote)) quote = text.indexOf('"', quote + 1);
-  return quote + 1;
+  while (quote >= 0 && isEscaped(text, quote)) quote = text.indexOf('"', quote + 1);
+  return quote < 0 ? text.length : quote + 1;
 }
 
 function isEscaped(text: string, at: number): boolean {
@@ -72,7 +100,7 @@ function valueEnd(text: string, start: number): number {
   for (;;) {
     const code = text.charCodeAt(at);
     if (
-      code <= SPACE ||
+      isSpace(code) ||
       code === COMMA ||
       code === CLOSE_BRACE ||
       code === CLOSE_BRACKET ||
@@ -86,7 +114,7 @@ function valueEnd(text: string, start: number): number {
 function containerEnd(text: string, start: number): number {
   let depth = 0;
   let at = start;
-  for (;;) {
+  while (at < text.length) {
     const code = text.charCodeAt(at);
     if (code === QUOTE) {
       at = stringEnd(text, at);
@@ -96,4 +124,5 @@ function containerEnd(text: string, start: number): number {
     if (code === OPEN_BRACE || code === OPEN_BRACKET) depth++;
     else if ((code === CLOSE_BRACE || code === CLOSE_BRACKET) && --depth === 0) return at;
   }
+  return at;
 }

@@ -1,19 +1,10 @@
-import { z } from 'zod';
-import {
-  type Address,
-  connectionAddress,
-  EVERYONE,
-  isConnectionId,
-  isRoomName,
-  ROOM_RULE,
-  roomAddress,
-  userAddress,
-} from './address.js';
+import type { Address } from './address.js';
+import { fieldsOf } from './fields.js';
 import type { Id, Moment } from './id.js';
-import { elementTexts, memberText } from './json.js';
-import { isNear } from './near.js';
-import { type Fault, invalidNotification, MAX_FAULTS, Problem } from './problem.js';
-import { isShortText } from './text.js';
+import { elementTexts, isArrayText, memberText } from './json.js';
+import { invalidNotification, Problem } from './problem.js';
+import { reasonOf } from './reason.js';
+import { isShortText, KEY_RULE, ownCopy } from './text.js';
 
 /** What a backend posts, checked. */
 export interface Notification {
@@ -46,7 +37,11 @@ export interface NotificationLimits {
 /** A body that was taken apart: one notification, or a batch whose items stand on their own. */
 export interface Parsed {
   readonly batch: boolean;
-  readonly items: readonly (Notification | Problem)[];
+  /**
+   * The items in order. Those of a batch are read and checked one by one as they are asked for, once, so that a large
+   * batch can be spread over several turns of the event loop. Throws a Problem where the batch as a whole is wrong.
+   */
+  readonly items: Iterable<Notification | Problem>;
 }
 
 /** The idempotency key that came beside a body; in a batch each item gets it with its index. */
@@ -60,20 +55,6 @@ export type ParseNotifications = (text: string, beside?: KeyBeside) => Parsed;
 
 export const MAX_BATCH = 1000;
 const MAX_BATCH_BYTES = 8 * 1024 * 1024;
-const FIELDS = [
-  'room',
-  'rooms',
-  'user',
-  'users',
-  'connection',
-  'connections',
-  'everyone',
-  'event',
-  'data',
-  'except',
-  'key',
-  'ttl',
-];
 
 /** The most that a body may weigh, in bytes: a batch of the largest, but never more than 8 MiB. */
 export function maxBodyBytes(maxNotificationBytes: number): number {
@@ -86,54 +67,68 @@ export function maxBodyBytes(maxNotificationBytes: number): number {
  * Problem in the place of an item of a batch that cannot.
  */
 export function notificationParser(limits: NotificationLimits): ParseNotifications {
-  const schema = notificationSchema(limits.retentionSeconds);
+  const { maxBytes, retentionSeconds } = limits;
 
-  function parseOne(value: unknown, text: string, beside: KeyBeside | undefined, path: string): Notification {
-    const bytes = text.length > limits.maxBytes / 3 ? Buffer.byteLength(text) : text.length;
-    if (bytes > limits.maxBytes) throw tooLarge(bytes, limits.maxBytes);
-    const checked = schema.safeParse(value);
-    if (!checked.success)
-      throw invalidNotification(
-        checked.error.issues.slice(0, MAX_FAULTS).flatMap(issue => faultsOf(issue, path)),
-      );
-    const fields = checked.data;
-    if (beside?.chosen && fields.key !== undefined && fields.key !== beside.key)
+  function parseOne(text: string, beside: KeyBeside | undefined, path: string): Notification {
+    const bytes = text.length > maxBytes / 3 ? Buffer.byteLength(text) : text.length;
+    if (bytes > maxBytes) throw tooLarge(bytes, maxBytes);
+    const { addresses, event, hasData, except, key, ttl } = fieldsOf(
+      parseJson(text, path),
+      path,
+      retentionSeconds,
+    );
+    if (beside?.chosen && key !== undefined && key !== beside.key)
       throw invalidNotification([
         { path: `${path}key`, message: 'differs from the header Idempotency-Key; send one of them' },
       ]);
-    const addresses = addressesOf(fields);
-    if (addresses.length === 0) throw invalidNotification([noAddress(path)]);
     return {
       addresses,
-      event: fields.event,
-      data: 'data' in fields ? (memberText(text, 'data') ?? 'null') : 'null',
-      except: fields.except,
-      key: fields.key ?? beside?.key,
-      ttl: fields.ttl,
+      event,
+      data: hasData ? ownCopy(memberText(text, 'data') ?? 'null') : 'null',
+      except,
+      key: key ?? beside?.key,
+      ttl,
     };
+  }
+
+  function* parseBatch(text: string, beside: KeyBeside | undefined): Generator<Notification | Problem, void> {
+    let index = 0;
+    for (const item of elementsOf(text)) {
+      if (index === MAX_BATCH)
+        throw invalidNotification([
+          { path: '', message: `a batch has at most ${MAX_BATCH} notifications, this one has more` },
+        ]);
+      const own = beside && { ...beside, key: `${beside.key}:${index}` };
+      yield orProblem(() => parseOne(item, own, `[${index}].`));
+      index++;
+    }
   }
 
   return (text, beside) => {
     if (beside?.chosen && !isShortText(beside.key))
       throw invalidNotification([{ path: 'Idempotency-Key', message: KEY_RULE }]);
-    const value = parseJson(text);
-    if (!Array.isArray(value)) return { batch: false, items: [parseOne(value, text, beside, '')] };
-    if (value.length > MAX_BATCH)
-      throw invalidNotification([
-        { path: '', message: `a batch has at most ${MAX_BATCH} notifications, this one has ${value.length}` },
-      ]);
-    const texts = elementTexts(text);
-    const items = value.map((item, index) => {
-      try {
-        const own = beside && { ...beside, key: `${beside.key}:${index}` };
-        return parseOne(item, texts[index] ?? '', own, `[${index}].`);
-      } catch (error) {
-        if (error instanceof Problem) return error;
-        throw error;
-      }
-    });
-    return { batch: true, items };
+    return isArrayText(text)
+      ? { batch: true, items: parseBatch(text, beside) }
+      : { batch: false, items: [parseOne(text, beside, '')] };
   };
+}
+
+/** What is wrong with the JSON of one item is wrong with the body as a whole. */
+function orProblem(parse: () => Notification): Notification | Problem {
+  try {
+    return parse();
+  } catch (error) {
+    if (error instanceof Problem && error.code !== 'invalid_json') return error;
+    throw error;
+  }
+}
+
+function* elementsOf(text: string): Generator<string, void> {
+  try {
+    yield* elementTexts(text);
+  } catch (error) {
+    throw error instanceof SyntaxError ? notJson(error, '') : error;
+  }
 }
 
 function tooLarge(bytes: number, limit: number): Problem {
@@ -143,98 +138,16 @@ function tooLarge(bytes: number, limit: number): Problem {
   );
 }
 
-const KEY_RULE = 'must be 1 to 200 characters of well-formed Unicode';
-const EVENT_RULE = 'must be a string of 1 to 200 characters';
-const USER_RULE =
-  'must be a string of 1 to 200 characters or a whole number below 2^53 (larger: send it as a string)';
-const CONNECTION_RULE = 'must be a connection id, as in the welcome frame: two numbers joined by a dot';
-
-function notificationSchema(retentionSeconds: number) {
-  const room = z.string({ error: 'must be a string' }).refine(isRoomName, ROOM_RULE);
-  const user = z
-    .custom<string | number>(value => isShortText(value) || Number.isSafeInteger(value), USER_RULE)
-    .transform(String);
-  const connection = z.custom<string>(
-    value => typeof value === 'string' && isConnectionId(value),
-    CONNECTION_RULE,
-  );
-  const ttlRule = `must be a whole number of seconds from 0 to ${retentionSeconds} (RETENTION_SECONDS)`;
-  return z.strictObject(
-    {
-      room: room.optional(),
-      rooms: z.array(room, 'must be a list of room names').optional(),
-      user: user.optional(),
-      users: z.array(user, 'must be a list of user ids').optional(),
-      connection: connection.optional(),
-      connections: z.array(connection, 'must be a list of connection ids').optional(),
-      everyone: z.boolean('must be true or false').optional(),
-      event: z.custom<string>(isShortText, EVENT_RULE),
-      data: z.unknown().optional(),
-      except: z.preprocess(
-        value => (value === undefined ? [] : Array.isArray(value) ? value : [value]),
-        z.array(connection),
-      ),
-      key: z.custom<string>(isShortText, KEY_RULE).optional(),
-      ttl: z
-        .custom<number>(
-          value => Number.isInteger(value) && Number(value) >= 0 && Number(value) <= retentionSeconds,
-          ttlRule,
-        )
-        .optional(),
-    },
-    { error: issue => (issue.code === 'invalid_type' ? 'must be a JSON object' : undefined) },
-  );
-}
-
-type Fields = z.output<ReturnType<typeof notificationSchema>>;
-
-function addressesOf(fields: Fields): Address[] {
-  const addresses = new Set<Address>();
-  if (fields.room !== undefined) addresses.add(roomAddress(fields.room));
-  for (const room of fields.rooms ?? []) addresses.add(roomAddress(room));
-  if (fields.user !== undefined) addresses.add(userAddress(fields.user));
-  for (const user of fields.users ?? []) addresses.add(userAddress(user));
-  if (fields.connection !== undefined) addresses.add(connectionAddress(fields.connection));
-  for (const connection of fields.connections ?? []) addresses.add(connectionAddress(connection));
-  if (fields.everyone) addresses.add(EVERYONE);
-  return [...addresses];
-}
-
-function parseJson(text: string): unknown {
+function parseJson(text: string, path: string): unknown {
   try {
     return JSON.parse(text);
   } catch (error) {
-    const reason = error instanceof Error ? error.message : String(error);
-    throw new Problem(
-      'invalid_json',
-      text.trim() === ''
-        ? 'The body is empty; send one JSON object.'
-        : `The body is not valid JSON: ${reason}.`,
-    );
+    if (text.trim() === '') throw new Problem('invalid_json', 'The body is empty; send one JSON object.');
+    throw notJson(error, path);
   }
 }
 
-function noAddress(path: string): Fault {
-  return {
-    path: path.replace(/\.$/, ''),
-    message:
-      'names nobody to send to; give room, rooms, user, users, connection, connections or everyone: true',
-  };
-}
-
-function faultsOf(issue: z.core.$ZodIssue, prefix: string): Fault[] {
-  if (issue.code === 'unrecognized_keys')
-    return issue.keys.map(key => ({ path: prefix + key, message: unknownField(key) }));
-  const path = issue.path.reduce<string>(
-    (whole, part) => (typeof part === 'number' ? `${whole}[${part}]` : whole + String(part)),
-    prefix,
-  );
-  return [{ path: path.replace(/\.$/, ''), message: issue.message }];
-}
-
-function unknownField(key: string): string {
-  const meant = FIELDS.find(field => isNear(key.toLowerCase(), field));
-  return meant === undefined
-    ? `is not a field; the fields are ${FIELDS.join(', ')}`
-    : `is not a field; did you mean ${meant}?`;
+function notJson(error: unknown, path: string): Problem {
+  const place = path === '' ? '' : ` (in the item ${path.slice(0, -1)})`;
+  return new Problem('invalid_json', `The body is not valid JSON${place}: ${reasonOf(error)}.`);
 }

@@ -10,7 +10,7 @@ const PROBLEMS = {
   request_timeout: { status: 408, title: 'Request timeout' },
   payload_too_large: { status: 413, title: 'Payload too large' },
   unsupported_media_type: { status: 415, title: 'Unsupported media type' },
-  rate_limited: { status: 429, title: 'Too many requests' },
+  key_reused: { status: 422, title: 'Key reused' },
   internal: { status: 500, title: 'Internal error' },
   unavailable: { status: 503, title: 'Unavailable' },
 } as const;
@@ -67,7 +67,7 @@ export const MAX_FAULTS = 10;
 /** The problem for a notification whose fields are wrong; of very many faults the first ten are told. */
 export function invalidNotification(faults: readonly Fault[]): Problem {
   const told = faults.slice(0, MAX_FAULTS);
-  const detail = told.map(({ path, message }) => (path === '' ? message : `${path}: ${message}`)).join('; ');
+  const detail = told.map(({ path, message }) => (path === '' ? message : `${path} ${message}`)).join('; ');
   return new Problem('invalid_notification', `${detail}.`, { faults: told });
 }
 

@@ -9,3 +9,10 @@ export function isShortText(value: unknown): value is string {
   if (!value.isWellFormed()) return false;
   return value.length <= MAX_CHARACTERS || [...value].length <= MAX_CHARACTERS;
 }
+
+export const KEY_RULE = 'must be 1 to 200 characters of well-formed Unicode';
+
+/** The same text with memory of its own: a part of a longer text keeps all of that alive. */
+export function ownCopy(text: string): string {
+  return Buffer.from(text).toString();
+}

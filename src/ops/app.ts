@@ -1,7 +1,9 @@
 import express, { type ErrorRequestHandler, type Express } from 'express';
 import helmet from 'helmet';
+import type { IncomingMessage } from 'node:http';
 import type { Logger } from 'pino';
 import { internalProblem, PROBLEM_TYPE, Problem } from '../model/problem.js';
+import type { Refusals } from '../model/refusals.js';
 import { clientScriptRouter } from './client-script.js';
 import { type HealthOptions, healthRouter } from './health.js';
 import { pageRouter } from './page.js';
@@ -10,15 +12,15 @@ import { removalRouter } from './removal.js';
 export interface AppOptions extends HealthOptions {
   /** Whether `GET /` shows the page for trying things out. */
   readonly page: boolean;
-  /** How many proxies are trusted for the caller's address. */
-  readonly trustProxy: number;
+  /** The network address that a request came from. */
+  readonly callerOf: (request: IncomingMessage) => string;
+  readonly refusals: Refusals;
   readonly log: Logger;
 }
 
 /** All that is answered over HTTP beside `POST /notify`: Express with helmet. */
 export function createApp(options: AppOptions): Express {
   const app = express();
-  app.set('trust proxy', options.trustProxy);
   app.use(helmet());
   app.use(healthRouter(options));
   if (options.detailed) app.use(removalRouter(options));
@@ -27,21 +29,28 @@ export function createApp(options: AppOptions): Express {
   app.use(request => {
     throw new Problem('not_found', `There is nothing at ${request.path}; ${hint(request.path)}`);
   });
-  app.use(problemHandler(options.log));
+  app.use(problemHandler(options));
   return app;
 }
 
 function hint(path: string): string {
   if (path === '/notify') return 'backends POST to /notify on the internal side (INTERNAL_PORT).';
   if (path === '/' || path === '/ws')
-    return 'it is the address of the WebSocket: new WebSocket("ws://…/ws").';
+    return (
+      'it is the address of the WebSocket: new WebSocket("ws://…/ws"). If that is what you opened, a proxy has taken ' +
+      'the Upgrade header away; in nginx: proxy_http_version 1.1; proxy_set_header Upgrade $http_upgrade; ' +
+      'proxy_set_header Connection "upgrade";'
+    );
   return 'backends POST to /notify, browsers open a WebSocket at /ws, health is at /health.';
 }
 
-function problemHandler(log: Logger): ErrorRequestHandler {
+function problemHandler({ log, refusals, callerOf }: AppOptions): ErrorRequestHandler {
   return (error: unknown, request, response, next) => {
     if (response.headersSent) return next(error);
     const problem = asProblem(error);
+    const address = callerOf(request);
+    if (problem.code === 'unauthorized') refusals.refused('wrong key', { path: request.path, address });
+    if (problem.code === 'not_found') refusals.refused('unknown path', { path: request.path, address });
     if (problem.code === 'internal') log.error({ err: error, path: request.path }, 'a request failed');
     response.status(problem.status).set(problem.headers).type(PROBLEM_TYPE).send(JSON.stringify(problem));
   };

@@ -17,14 +17,14 @@ export function removalRouter(options: { postroom: Postroom; keys: Publishers })
   router
     .route('/connections/:id')
     .delete((request, response) => {
-      keys.require(request.headers.authorization, request.ip ?? '');
+      keys.require(request.headers.authorization);
       response.json({ removed: remove(postroom.listeners(connectionAddress(request.params.id))) });
     })
     .all(methodNotAllowed('DELETE'));
   router
     .route('/users/:id/connections')
     .delete((request, response) => {
-      keys.require(request.headers.authorization, request.ip ?? '');
+      keys.require(request.headers.authorization);
       response.json({ removed: remove(postroom.listeners(userAddress(request.params.id))) });
     })
     .all(methodNotAllowed('DELETE'));

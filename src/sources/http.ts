@@ -12,6 +12,8 @@ import {
   type ParseNotifications,
 } from '../model/notification.js';
 import { internalProblem, invalidNotification, PROBLEM_TYPE, Problem } from '../model/problem.js';
+import type { Refusals } from '../model/refusals.js';
+import { inTurns } from '../model/turns.js';
 
 export interface NotifyOptions {
   readonly postroom: Postroom;
@@ -20,6 +22,7 @@ export interface NotifyOptions {
   readonly maxNotificationBytes: number;
   /** The network address of the caller. */
   readonly callerOf: (request: IncomingMessage) => string;
+  readonly refusals: Refusals;
   readonly log: Logger;
 }
 
@@ -27,6 +30,7 @@ export interface NotifyOptions {
 export class NotifyEndpoint {
   readonly #options: NotifyOptions;
   readonly #maxBodyBytes: number;
+  readonly #isTold: boolean;
   /** Notifications accepted, those with a repeated key included. */
   taken = 0;
   /** Requests, and items of batches, that were refused. */
@@ -34,62 +38,98 @@ export class NotifyEndpoint {
 
   constructor(options: NotifyOptions) {
     this.#options = options;
+    this.#isTold = options.log.isLevelEnabled('debug');
     this.#maxBodyBytes = maxBodyBytes(options.maxNotificationBytes);
   }
 
   /** Answers one request. Never throws. */
   handle(request: IncomingMessage, response: ServerResponse): void {
     this.#answer(request, response).catch(error => {
-      const problem = this.#refuse(error);
+      const problem = this.#refuse(error, request);
       if (response.destroyed || response.headersSent) return;
       send(response, problem.status, PROBLEM_TYPE, JSON.stringify(problem), problem.headers);
     });
   }
 
   async #answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
-    const { keys, callerOf, parse } = this.#options;
+    const { keys, parse, maxNotificationBytes } = this.#options;
     if (request.method !== 'POST')
       throw new Problem('method_not_allowed', `/notify takes POST, not ${request.method}.`, {
         headers: { Allow: 'POST' },
       });
-    keys.require(request.headers.authorization, callerOf(request));
+    keys.require(request.headers.authorization);
     const isForm = isFormBody(request);
-    const body = await readBody(request, response, this.#maxBodyBytes);
+    // A form is one notification, and %XX is three bytes for one.
+    const limit = isForm ? Math.min(3 * maxNotificationBytes, this.#maxBodyBytes) : this.#maxBodyBytes;
+    const body = await readBody(request, response, limit);
     if (body === undefined) return;
     if (!isUtf8(body)) throw new Problem('invalid_json', 'The body is not valid UTF-8.');
     const text = body.toString();
+    if (isForm && isObjectOrArray(text))
+      throw new Problem(
+        'unsupported_media_type',
+        `The body is JSON, but its Content-Type says that it is a form, as curl does by default. Send the header "Content-Type: ${JSON_TYPE}".`,
+      );
     const { batch, items } = parse(isForm ? formToJson(text) : text, idempotencyKey(request));
-    if (batch) return this.#answerBatch(response, items);
-    const [item] = items;
+    if (batch) return this.#answerBatch(request, response, items);
+    const [item] = [...items];
     if (item === undefined || item instanceof Problem) throw item;
     send(response, 200, JSON_TYPE, JSON.stringify(await this.#publish(item)));
   }
 
-  async #answerBatch(response: ServerResponse, items: Parsed['items']): Promise<void> {
+  async #answerBatch(
+    request: IncomingMessage,
+    response: ServerResponse,
+    items: Parsed['items'],
+  ): Promise<void> {
+    const checked: (Notification | Problem)[] = [];
+    // The batch as a whole is right or wrong before any of it is sent.
+    await inTurns(items, item => checked.push(item));
+    const answers: Promise<Receipt | { error: Problem }>[] = [];
     // Started one after another without waiting: order is kept, and a journal can commit them together.
-    const results = await Promise.all(items.map(item => this.#result(item)));
+    await inTurns(checked, item => answers.push(this.#result(item, request)));
+    const results = await Promise.all(answers);
     const failed = results.some(result => 'error' in result);
     send(response, failed ? 207 : 200, JSON_TYPE, JSON.stringify({ results }));
   }
 
-  async #result(item: Notification | Problem): Promise<Receipt | { error: Problem }> {
+  async #result(
+    item: Notification | Problem,
+    request: IncomingMessage,
+  ): Promise<Receipt | { error: Problem }> {
     try {
       if (item instanceof Problem) throw item;
       return await this.#publish(item);
     } catch (error) {
-      return { error: this.#refuse(error) };
+      return { error: this.#refuse(error, request) };
     }
   }
 
+  #tell(problem: Problem, request: IncomingMessage): void {
+    // What is our fault is told where it happens.
+    if (problem.status >= 500) return;
+    const { refusals, callerOf } = this.#options;
+    const address = callerOf(request);
+    if (problem.code === 'unauthorized') refusals.refused('wrong key', { path: '/notify', address });
+    else refusals.refused('invalid notification', { code: problem.code, reason: problem.message, address });
+  }
+
   async #publish(notification: Notification): Promise<Receipt> {
-    const receipt = await this.#options.postroom.publish(notification);
+    const { postroom, log } = this.#options;
+    const receipt = await postroom.publish(notification);
     this.taken++;
+    const { event, addresses } = notification;
+    // A log that shows less must cost nothing here.
+    if (this.#isTold) log.debug({ ...receipt, event, addresses }, 'published');
     return receipt;
   }
 
-  #refuse(error: unknown): Problem {
+  #refuse(error: unknown, request: IncomingMessage): Problem {
     this.refused++;
-    if (error instanceof Problem) return error;
+    if (error instanceof Problem) {
+      this.#tell(error, request);
+      return error;
+    }
     this.#options.log.error({ err: error }, 'a publish failed');
     return internalProblem(error);
   }
@@ -131,6 +171,11 @@ function isFormBody({ headers }: IncomingMessage): boolean {
       'Compressed bodies are not taken; send it without Content-Encoding.',
     );
   return isForm;
+}
+
+/** What begins like this is no form: a name does not. */
+function isObjectOrArray(text: string): boolean {
+  return /^\s*[{[]/.test(text);
 }
 
 function idempotencyKey({ headers }: IncomingMessage): KeyBeside | undefined {

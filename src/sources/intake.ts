@@ -11,6 +11,7 @@ import {
 } from '../model/notification.js';
 import { Problem } from '../model/problem.js';
 import { reasonOf } from '../model/reason.js';
+import { inTurns } from '../model/turns.js';
 
 const FIRST_PAUSE_MS = 100;
 const LONGEST_PAUSE_MS = 2000;
@@ -52,10 +53,25 @@ export interface IntakeOptions {
   readonly log: Logger;
 }
 
-/** What is in a message: what to publish, and what cannot be. */
-interface Opened {
-  readonly notifications: readonly Notification[];
-  readonly refusal?: { readonly body: Buffer | string; readonly reason: string };
+/** A notification, and where it came from. */
+interface Accepted<M extends Message> {
+  readonly notification: Notification;
+  readonly letter: Letter<M>;
+  /** Its text where it is one of a batch. */
+  readonly text: () => string | undefined;
+}
+
+/** A message, and what of it can never be taken. */
+interface Letter<M extends Message> {
+  readonly message: M;
+  /** Those notifications of a batch that were refused; where it is none, or can't be read, the message as a whole is. */
+  readonly texts: string[];
+  readonly problems: Problem[];
+}
+
+/** Why a notification was not taken. */
+interface Failure {
+  readonly reason: unknown;
 }
 
 /** Rejects what `take` has under way: the server stops. Nothing of it may be acknowledged. */
@@ -94,16 +110,16 @@ export class Intake {
    * takes more never holds more than it was given. Rejects with `Stopped` when the server stops meanwhile.
    */
   async take<M extends Message>(messages: readonly M[]): Promise<Refused<M>[]> {
-    const refused: Refused<M>[] = [];
-    const accepted: Notification[] = [];
+    const letters: Letter<M>[] = [];
+    const accepted: Accepted<M>[] = [];
     for (const message of messages) {
-      const { notifications, refusal } = this.#open(message);
-      accepted.push(...notifications);
-      if (refusal !== undefined) refused.push({ message, ...refusal });
+      const letter = { message, texts: [], problems: [] };
+      letters.push(letter);
+      accepted.push(...(await this.#open(letter)));
       if (accepted.length >= MOST_AT_ONCE) await this.#publish(accepted.splice(0));
     }
     await this.#publish(accepted);
-    return refused;
+    return letters.filter(({ problems }) => problems.length > 0).map(letter => this.#refused(letter));
   }
 
   /** Notes that the source, or the journal, has a fault and that it is tried again. Logged once until `recovered`. */
@@ -139,58 +155,88 @@ export class Intake {
     return this.#stopping.signal;
   }
 
-  #open({ body, key, translate }: Message): Opened {
+  /** The notifications in a message; those that can't be taken are noted in the letter. */
+  async #open<M extends Message>(letter: Letter<M>): Promise<Accepted<M>[]> {
+    const { body, key, translate } = letter.message;
     try {
       const given = textOf(body, this.#maxBodyBytes);
       const text = translate === undefined ? given : translate(given);
-      const beside = this.#keyBeside(key);
-      const { items } = this.#options.parse(text, beside);
-      const notifications = items.filter(isNotification);
-      if (notifications.length === items.length) return { notifications };
-      const problems = items.filter(item => item instanceof Problem);
-      const texts = elementTexts(text).filter((_, index) => items[index] instanceof Problem);
-      return { notifications, refusal: { body: `[${texts.join()}]`, reason: this.#refuse(problems) } };
+      const { batch, items } = this.#options.parse(text, this.#keyBeside(key));
+      const outcomes: (Notification | Problem)[] = [];
+      await inTurns(items, item => outcomes.push(item));
+      // Only what is refused needs them.
+      let texts: string[] | undefined;
+      const textAt = (index: number) => {
+        if (!batch) return undefined;
+        texts ??= [...elementTexts(text)];
+        return texts[index];
+      };
+      return outcomes.flatMap((outcome, index) => {
+        if (!(outcome instanceof Problem))
+          return [{ notification: outcome, letter, text: () => textAt(index) }];
+        refuse(letter, outcome, textAt(index));
+        return [];
+      });
     } catch (error) {
       if (!(error instanceof Problem)) throw error;
-      return { notifications: [], refusal: { body, reason: this.#refuse([error]) } };
+      refuse(letter, error, undefined);
+      return [];
     }
   }
 
-  /** One of our own where there is none and what the journal refused it may have taken all the same: it is tried again. */
+  /** Makes a key if none came: an append that failed over the network may have succeeded, and is tried again. */
   #keyBeside(key: string | undefined): KeyBeside | undefined {
     if (key !== undefined) return { key, chosen: false };
     return this.#options.sharedJournal ? { key: randomUUID(), chosen: false } : undefined;
   }
 
-  #refuse(problems: readonly Problem[]): string {
+  #refused<M extends Message>({ message, texts, problems }: Letter<M>): Refused<M> {
     this.refused += problems.length;
     const told = problems.slice(0, MOST_REASONS).map(problem => problem.message);
     if (problems.length > told.length) told.push(`and ${problems.length - told.length} more`);
     const reason = told.join(' ');
     this.#note(`a message was refused: ${reason}`);
     this.#log.warn({ reason }, 'a message was refused');
-    return reason;
+    return { message, body: texts.length === 0 ? message.body : `[${texts.join()}]`, reason };
   }
 
   #note(reason: string): void {
     this.lastError = { at: this.#options.now(), reason };
   }
 
-  /** All of them in one turn, so that they share a commit and keep their order; again and again those that failed. */
-  async #publish(notifications: readonly Notification[]): Promise<void> {
-    let left = notifications;
+  /** All of them one after the other, so that they share commits and keep their order; again and again those that failed. */
+  async #publish(accepted: readonly Accepted<Message>[]): Promise<void> {
+    let left = accepted;
     for (let pause = FIRST_PAUSE_MS; ; pause = Math.min(2 * pause, LONGEST_PAUSE_MS)) {
-      const outcomes = await Promise.allSettled(left.map(one => this.#options.postroom.publish(one)));
-      const failure = outcomes.find(outcome => outcome.status === 'rejected');
-      this.taken += outcomes.filter(outcome => outcome.status === 'fulfilled').length;
-      if (failure === undefined) {
+      const published: Promise<Failure | undefined>[] = [];
+      await inTurns(left, ({ notification }) => published.push(this.#attempt(notification)));
+      const failures = await Promise.all(published);
+      let failure: unknown;
+      left = left.filter(({ letter, text }, place) => {
+        const failed = failures[place];
+        if (failed === undefined) this.taken++;
+        else if (isFinal(failed.reason)) refuse(letter, failed.reason, text());
+        else failure ??= failed.reason;
+        return failed !== undefined && !isFinal(failed.reason);
+      });
+      if (left.length === 0) {
         if (pause > FIRST_PAUSE_MS) this.recovered('the journal takes them again');
         return;
       }
-      left = left.filter((_, place) => outcomes[place]?.status === 'rejected');
       if (this.stopping.aborted) throw new Stopped();
-      this.failed('the journal does not take it', failure.reason);
+      this.failed('the journal does not take it', failure);
       await this.#pause(pause);
+    }
+  }
+
+  async #attempt(notification: Notification): Promise<Failure | undefined> {
+    try {
+      const receipt = await this.#options.postroom.publish(notification);
+      const { event, addresses } = notification;
+      this.#log.debug({ ...receipt, event, addresses }, 'published');
+      return undefined;
+    } catch (reason) {
+      return { reason };
     }
   }
 
@@ -210,8 +256,15 @@ export class Intake {
   }
 }
 
-function isNotification(item: Notification | Problem): item is Notification {
-  return !(item instanceof Problem);
+/** Whether a notification would be refused however often it is tried. */
+function isFinal(reason: unknown): reason is Problem {
+  return reason instanceof Problem && reason.code === 'key_reused';
+}
+
+/** Notes what can't be taken. @param text of one notification of a batch */
+function refuse(letter: Letter<Message>, problem: Problem, text: string | undefined): void {
+  letter.problems.push(problem);
+  if (text !== undefined) letter.texts.push(text);
 }
 
 function textOf(body: Buffer | string, maxBytes: number): string {

@@ -1,10 +1,11 @@
 import { describe, expect, it } from '@jest/globals';
+import { Patterns } from '../../src/model/pattern.js';
 import { ANONYMOUS, type Identity, mayJoin } from '../../src/auth/identity.js';
 
-const PUBLIC = ['public.*', 'news'];
+const PUBLIC = new Patterns(['public.*', 'news']);
 
 function allowed(...rooms: string[]): Identity {
-  return { user: '42', rooms, expires: 2_000_000_000 };
+  return { user: '42', rooms: new Patterns(rooms), expires: 2_000_000_000 };
 }
 
 describe('who may join what', () => {
@@ -24,6 +25,6 @@ describe('who may join what', () => {
   ])('%s', (_what, identity, room, may) => expect(mayJoin(identity, PUBLIC, room)).toBe(may));
 
   it('nobody anything where no room is public', () => {
-    expect(mayJoin(ANONYMOUS, [], 'public.demo')).toBe(false);
+    expect(mayJoin(ANONYMOUS, new Patterns([]), 'public.demo')).toBe(false);
   });
 });

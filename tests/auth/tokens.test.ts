@@ -59,8 +59,17 @@ describe('a token', () => {
   it('names user, rooms and end', () => {
     atSecond(NOW);
     const rooms = ['orders', 'a.*'];
-    expect(symmetric.verify(sign({ sub: '42', rooms }))).toEqual({ user: '42', rooms, expires: EXP });
-    expect(symmetric.verify(sign({}))).toEqual({ user: undefined, rooms: [], expires: EXP });
+    const identity = symmetric.verify(sign({ sub: '42', rooms }));
+    expect(identity).toMatchObject({ user: '42', expires: EXP });
+    expect(['orders', 'a.b', 'a', 'b'].map(room => identity.rooms.match(room))).toEqual([
+      true,
+      true,
+      false,
+      false,
+    ]);
+    const nobody = symmetric.verify(sign({}));
+    expect(nobody).toMatchObject({ user: undefined, expires: EXP });
+    expect(nobody.rooms.match('orders')).toBe(false);
   });
 
   it.each([
@@ -93,6 +102,8 @@ describe('a token', () => {
     ['numbers', [1]],
     ['a pattern longer than any room name', ['x'.repeat(401)]],
     ['null', null],
+    ['more than 1,000 of them', Array.from({ length: 1001 }, (_, n) => `room.${n}`)],
+    ['more than 100 with a star', Array.from({ length: 101 }, (_, n) => `room.${n}.*`)],
   ])('may not have %s as rooms', (_what, rooms) => {
     atSecond(NOW);
     const error = refusal(symmetric, sign({ rooms }));
@@ -102,6 +113,13 @@ describe('a token', () => {
 });
 
 describe('the time of a token', () => {
+  it('is in seconds; milliseconds are refused, and told apart', () => {
+    atSecond(NOW);
+    const error = refusal(symmetric, signRaw({ alg: 'HS256' }, { sub: 'alice', exp: EXP * 1000 }));
+    expect(error.fault).toBe('invalid');
+    expect(error.message).toMatch(/\bexp\b.*milliseconds.*seconds/);
+  });
+
   it.each([
     ['before its end', EXP - 1],
     ['at its end', EXP],
@@ -131,6 +149,17 @@ describe('the time of a token', () => {
     const error = refusal(symmetric, signRaw({ alg: 'HS256' }, { sub: 'alice', exp }));
     expect(error.fault).toBe('invalid');
     expect(error.message).toMatch(/\bexp\b/);
+  });
+});
+
+describe('the header of a token', () => {
+  it('may not name what must be understood (RFC 7515 §4.1.11)', () => {
+    atSecond(NOW);
+    for (const crit of [['b64'], [], 'exp']) {
+      const error = refusal(symmetric, signRaw({ alg: 'HS256', crit }, { sub: 'alice', exp: EXP }));
+      expect(error.fault).toBe('invalid');
+      expect(error.message).toContain('crit');
+    }
   });
 });
 

@@ -286,7 +286,9 @@ describeWith(['php'], 'PHP client: onError', () => {
     expect(outcome).toMatchObject({ code: 0, stdout: '[null,null,null,null]' });
     const lines = outcome.stderr.trimEnd().split('\n');
     expect(lines).toEqual([
-      expect.stringMatching(/^postroom: order paid was not sent: room: .*\(invalid_notification, 400\)$/),
+      expect.stringMatching(
+        /^postroom: order paid was not sent: room must be .*\(invalid_notification, 400\)$/,
+      ),
       expect.stringMatching(/^postroom: e was not sent: data: .*UTF-8.*\(invalid_data\)$/),
       expect.stringMatching(/^postroom: e was not sent: .*\(invalid_notification\)$/),
       expect.stringMatching(/^postroom: a batch of 2 was not sent: .*\[0\].*\(invalid_notification\)$/),

@@ -34,7 +34,7 @@ describeWith(['php'], 'clients/php/README.md, as it stands', () => {
     const outcome = await run('batch', server.url);
     expect(outcome).toMatchObject({ code: 0, stderr: '' });
     const { id } = await client.nextOf('notification');
-    expect(outcome.stdout).toMatch(new RegExp(`^0: ${id}\n1: \\[1\\]\\.room: .+\n$`));
+    expect(outcome.stdout).toMatch(new RegExp(`^0: ${id}\n1: \\[1\\]\\.room must be .+\n$`));
   });
 
   it('errors: a server that refuses, and one that is down', async () => {

@@ -8,6 +8,7 @@ import {
   roomAddress,
   userAddress,
 } from '../../src/model/address.js';
+import { clockOf } from '../support/clock.js';
 
 function rethrow(error: unknown): never {
   throw error;
@@ -175,13 +176,12 @@ export class Program {
     const now = () => this.#now;
     const retention = { seconds: 1000, bytes: options.retentionBytes };
     this.#maxBufferedBytes = options.maxBufferedBytes;
-    const journal = new MemoryJournal(retention, now);
+    const journal = new MemoryJournal(retention, clockOf(now));
     this.#postroom = new Postroom({
       journal,
       retention,
       maxBufferedBytes: options.maxBufferedBytes,
       catchUpMs: 0,
-      now,
       failed: rethrow,
     });
   }

@@ -1,6 +1,7 @@
 import { describe, expect, it } from '@jest/globals';
 import { connect, type TestClient, token } from '../support/client.js';
 import { startServer, type TestServer } from '../support/server.js';
+import { clockOf } from '../support/clock.js';
 
 /** The data of so many notifications that come next, which must be next. */
 async function data(client: TestClient, count: number): Promise<unknown[]> {
@@ -188,7 +189,7 @@ describe('since at subscribing', () => {
 describe('the end of the past', () => {
   it('is RETENTION_SECONDS ago', async () => {
     let now = Date.now();
-    const server = await startServer({ RETENTION_SECONDS: '60' }, { now: () => now });
+    const server = await startServer({ RETENTION_SECONDS: '60' }, { clock: clockOf(() => now) });
     const [first] = await publish(server, 'public.a', 1);
     const [second] = await publish(server, 'public.a', 2);
     const recovered = async (since: string | undefined) => {
@@ -226,7 +227,7 @@ describe('the end of the past', () => {
 describe('ttl', () => {
   it('over: not replayed; not over: replayed', async () => {
     let now = Date.now();
-    const server = await startServer({}, { now: () => now });
+    const server = await startServer({}, { clock: clockOf(() => now) });
     const [first] = await publish(server, 'public.a', 0);
     for (const [ttl, value] of [
       [0, 'live only'],

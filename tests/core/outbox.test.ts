@@ -99,7 +99,7 @@ describe('outbox', () => {
     const outbox = newOutbox({ taken: connection => void taken.push(connection) });
     const socket = new Writes();
     const reader = new Connection(socket, encoder, undefined);
-    reader.reading = { cursor: 0, past: new Map(), replays: [] };
+    reader.reading = { cursor: 0, past: new Map(), replays: [], isQueued: false };
     outbox.awaitTaken(reader);
     await turnEnd();
     outbox.awaitTaken(reader);

@@ -8,6 +8,7 @@ import { DiskJournal } from '../../src/journal/disk.js';
 import type { Entry } from '../../src/model/notification.js';
 import type { Retention } from '../../src/model/retention.js';
 import { following, journalContract, notification } from './journal-contract.js';
+import { clockOf } from '../support/clock.js';
 
 const START = 1_763_856_000_000;
 const AMPLE: Retention = { seconds: 600, bytes: 64 * 1024 * 1024 };
@@ -28,7 +29,7 @@ function newDirectory(): string {
 }
 
 function make(directory: string, retention = AMPLE, now = () => START): DiskJournal {
-  const journal = new DiskJournal(directory, retention, now, log);
+  const journal = new DiskJournal(directory, retention, clockOf(now), log);
   journals.push(journal);
   return journal;
 }

@@ -133,9 +133,39 @@ export function journalContract(
       const { journal, delivered } = await open();
       const first = await journal.append(notification('1', { key: 'k' }));
       await journal.append(notification('2', { key: 'other' }));
-      const again = await journal.append(notification('3', { key: 'k', addresses: ['everyone'], ttl: 0 }));
+      const again = await journal.append(notification('3', { key: 'k', except: ['1.1'], ttl: 0 }));
       expect(again).toEqual({ id: first.id, duplicate: true, connections: 0, partial: false });
       expect(delivered.map(entry => entry.notification.data)).toEqual(['1', '2']);
+    });
+
+    it('refuses a key that was used for another event or other addresses, and names the first', async () => {
+      const { journal, delivered } = await open();
+      const addresses = ['room:a', 'user:b'] as const;
+      const pending = journal.append(notification('1', { key: 'k', addresses }));
+      const others: Partial<Notification>[] = [
+        { event: 'another' },
+        { addresses: ['room:a'] },
+        { addresses: ['room:a', 'user:b', 'everyone'] },
+        { addresses: ['room:a', 'room:b'] },
+      ];
+      const refusals = async () => {
+        for (const other of others) {
+          const refusal = await journal
+            .append(notification('2', { key: 'k', addresses, ...other }))
+            .catch((error: unknown) => error);
+          expect(refusal).toBeInstanceOf(Problem);
+          expect(refusal).toMatchObject({ code: 'key_reused', status: 422 });
+          expect(String(refusal)).toContain((await pending).id);
+        }
+      };
+      // While the first is under way, and when it is written.
+      await refusals();
+      await pending;
+      await refusals();
+      const { id } = await pending;
+      const same = notification('3', { key: 'k', addresses: ['user:b', 'room:a'] });
+      expect(await journal.append(same)).toMatchObject({ id, duplicate: true });
+      expect(delivered.map(entry => entry.notification.data)).toEqual(['1']);
     });
 
     it('lets one of many at the same time with one key through', async () => {

@@ -48,7 +48,7 @@ describe('an id', () => {
 
 describe('the clock of ids', () => {
   function clockAt(...times: number[]): IdClock {
-    return new IdClock(() => times.shift() ?? 0, { time: START, sequence: 4 });
+    return new IdClock({ now: () => times.shift() ?? 0, elapsed: () => 0 }, { time: START, sequence: 4 });
   }
 
   it('gives the time, and counts what falls into the same millisecond', () => {
@@ -74,7 +74,7 @@ describe('the clock of ids', () => {
   it('only ever increases, whatever the clock does', () => {
     fc.assert(
       fc.property(moment, fc.array(fc.nat(5)), (last, times) => {
-        const clock = new IdClock(() => times.shift() ?? 0, last);
+        const clock = new IdClock({ now: () => times.shift() ?? 0, elapsed: () => 0 }, last);
         let before = last;
         for (let left = times.length; left > 0; left--) {
           const next = clock.next();
@@ -83,5 +83,18 @@ describe('the clock of ids', () => {
         }
       }),
     );
+  });
+
+  it('goes on at its own pace while the clock is set back', () => {
+    let now = START;
+    let elapsed = 7;
+    const clock = new IdClock({ now: () => now, elapsed: () => elapsed }, { time: 0, sequence: 0 });
+    expect(clock.now()).toBe(START);
+    now -= 3_600_000;
+    elapsed += 90_000.5;
+    expect(clock.now()).toBe(START + 90_000);
+    expect(formatId(clock.next())).toBe(`${START + 90_000}-0`);
+    now = START + 200_000;
+    expect(clock.now()).toBe(START + 200_000);
   });
 });

@@ -46,18 +46,19 @@ describe('a pattern', () => {
     expect(matches(`${'a*'.repeat(60)}a`, room)).toBe(true);
   });
 
-  it('looks at no more than pattern × name characters', () => {
+  it('looks at each character of a name a few times at most, however long the pattern is', () => {
     // The longest room and the longest pattern that a token may hold.
-    const [pattern, name] = [`*${'a'.repeat(100)}*${'a'.repeat(97)}b`, 'a'.repeat(200)];
+    const [pattern, name] = [`*${'a'.repeat(100)}*${'a'.repeat(97)}b*`, 'a'.repeat(200)];
     let looks = 0;
     const counted = new Proxy(Object(name), {
       get(text, property) {
         if (/^\d+$/.test(String(property))) looks++;
-        return text[property];
+        const value = text[property];
+        return typeof value === 'function' ? value.bind(text) : value;
       },
     });
     expect(matches(pattern, counted)).toBe(false);
     expect(looks).toBeGreaterThan(0);
-    expect(looks).toBeLessThanOrEqual(pattern.length * name.length);
+    expect(looks).toBeLessThanOrEqual(4 * name.length);
   });
 });

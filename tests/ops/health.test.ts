@@ -8,6 +8,8 @@ import { createApp } from '../../src/ops/index.js';
 import { connect, token } from '../support/client.js';
 import { expectProblem } from '../support/notify.js';
 import { KEY, startServer } from '../support/server.js';
+import { Refusals } from '../../src/model/refusals.js';
+import { systemClock } from '../../src/model/clock.js';
 
 function rethrow(error: unknown): never {
   throw error;
@@ -75,23 +77,23 @@ describe('health', () => {
 
   it('is live but not ready before the start', async () => {
     const retention = { seconds: 600, bytes: 1e6 };
-    const journal = new MemoryJournal(retention, Date.now);
+    const journal = new MemoryJournal(retention, systemClock);
     const postroom = new Postroom({
       journal,
       retention,
       maxBufferedBytes: 1e6,
       catchUpMs: 0,
-      now: Date.now,
       failed: rethrow,
     });
     const app = createApp({
       postroom,
-      keys: new PublisherKeys([KEY], Date.now),
+      keys: new PublisherKeys([KEY]),
       version: '0',
       sources: () => ({}),
       detailed: true,
       page: false,
-      trustProxy: 0,
+      callerOf: () => '127.0.0.1',
+      refusals: new Refusals(pino({ level: 'silent' }), Date.now),
       log: pino({ level: 'silent' }),
     });
     await request(app).get('/health/live').expect(200);

@@ -6,6 +6,7 @@ import request from 'supertest';
 import { PublisherKeys } from '../../src/auth/keys.js';
 import { Postroom } from '../../src/core/postroom.js';
 import type { Journal } from '../../src/journal/journal.js';
+import { Refusals } from '../../src/model/refusals.js';
 import { notificationParser } from '../../src/model/notification.js';
 import { Problem } from '../../src/model/problem.js';
 import { NotifyEndpoint } from '../../src/sources/http.js';
@@ -80,33 +81,10 @@ describe('an answer that is no success', () => {
 });
 
 describe('wrong keys', () => {
-  it('are 429 rate_limited after 20 in a minute, while a right key passes', async () => {
-    let now = Date.now();
-    const server = await startServer({}, { now: () => now });
-    for (let i = 0; i < 20; i++) await post(server, BODY, WRONG).expect(401);
-    now += 12_000;
-    const response = await post(server, BODY, WRONG);
-    expectProblem(response, 429, 'rate_limited');
-    expect(response.headers['retry-after']).toBe('48');
-    await post(server, BODY).expect(200);
-    await post(server, BODY, WRONG).expect(429);
-    now += 48_000;
-    await post(server, BODY, WRONG).expect(401);
-  });
-
-  it('are counted for each caller, seen past the trusted proxy', async () => {
-    const server = await startServer({ TRUST_PROXY: '1' });
-    const from = (address: string) => post(server, BODY, { ...WRONG, 'x-forwarded-for': address });
-    for (let i = 0; i < 20; i++) await from(`10.0.0.${i}, 192.0.2.1`).expect(401);
-    await from('10.0.0.99, 192.0.2.1').expect(429);
-    await from('192.0.2.1, 192.0.2.2').expect(401);
-  });
-
-  it('are counted by the peer where no proxy is trusted', async () => {
+  it('are 401 however many there were, and a right one passes', async () => {
     const server = await startServer();
-    for (let i = 0; i < 20; i++)
-      await post(server, BODY, { ...WRONG, 'x-forwarded-for': `192.0.2.${i}` }).expect(401);
-    await post(server, BODY, { ...WRONG, 'x-forwarded-for': '192.0.2.99' }).expect(429);
+    for (let i = 0; i < 50; i++) await post(server, BODY, WRONG).expect(401);
+    await post(server, BODY).expect(200);
   });
 });
 
@@ -125,6 +103,8 @@ describe('what goes wrong on our side', () => {
       kind: 'failing',
       append: () => Promise.reject(error),
       follow: async () => '0-0',
+      now: Date.now,
+      newest: async () => '0-0',
       status: () => ({ available: false, lagMs: 0 }),
       close: async () => undefined,
     };
@@ -134,7 +114,6 @@ describe('what goes wrong on our side', () => {
       retention,
       maxBufferedBytes: 1e6,
       catchUpMs: 0,
-      now: Date.now,
       failed: rethrow,
     });
     if (start) await postroom.start();
@@ -143,9 +122,10 @@ describe('what goes wrong on our side', () => {
     const notify = new NotifyEndpoint({
       postroom,
       parse: notificationParser({ maxBytes: 1000, retentionSeconds: 600 }),
-      keys: new PublisherKeys([KEY], Date.now),
+      keys: new PublisherKeys([KEY]),
       maxNotificationBytes: 1000,
       callerOf: () => 'test',
+      refusals: new Refusals(log, Date.now),
       log,
     });
     const server = createServer((incoming, response) => notify.handle(incoming, response));

@@ -3,9 +3,10 @@ import { connect } from '../support/client.js';
 import { expectProblem, post } from '../support/notify.js';
 import { notifyRequest, withSocket } from '../support/raw.js';
 import { startServer } from '../support/server.js';
+import { clockOf } from '../support/clock.js';
 
 describe('an idempotency key', () => {
-  it('sends nothing the second time, whatever comes with it, and answers the first id', async () => {
+  it('sends nothing the second time, whatever its data says, and answers the first id', async () => {
     const server = await startServer();
     const client = await connect(server.ws('/?room=public.a&room=public.b'));
     await client.nextOf('subscribed');
@@ -14,7 +15,7 @@ describe('an idempotency key', () => {
     expect(first.body).toMatchObject({ connections: 1, duplicate: false });
     for (const body of [
       { room: 'public.a', event: 'e', data: 1, key: 'k' },
-      { room: 'public.b', event: 'other', data: 2, key: 'k', ttl: 0 },
+      { rooms: ['public.a'], event: 'e', data: 2, key: 'k', ttl: 0 },
     ]) {
       const again = await post(server, body);
       expect(again.status).toBe(200);
@@ -22,6 +23,28 @@ describe('an idempotency key', () => {
     }
     expect(await client.next()).toMatchObject({ data: 1 });
     await client.quiet();
+  });
+
+  it('is refused for another event or other addresses, and says what it stands for', async () => {
+    const server = await startServer();
+    const first = await post(server, { room: 'public.a', event: 'e', key: 'k' });
+    for (const other of [
+      { room: 'public.b', event: 'e' },
+      { room: 'public.a', event: 'other' },
+    ]) {
+      const { detail } = expectProblem(await post(server, { ...other, key: 'k' }), 422, 'key_reused');
+      expect(detail).toContain('"k"');
+      expect(detail).toContain(first.body.id);
+    }
+    const batch = await post(server, [
+      { room: 'public.b', event: 'e', key: 'k' },
+      { room: 'public.a', event: 'e', key: 'k' },
+    ]);
+    expect(batch.status).toBe(207);
+    expect(batch.body.results).toMatchObject([
+      { error: { code: 'key_reused', status: 422 } },
+      { id: first.body.id, duplicate: true },
+    ]);
   });
 
   it('is the same in the body and in the header', async () => {
@@ -145,7 +168,7 @@ describe('ttl', () => {
 
   it('ends the replay of a notification when it has passed', async () => {
     let now = Date.now();
-    const server = await startServer({}, { now: () => now });
+    const server = await startServer({}, { clock: clockOf(() => now) });
     const { id: since } = await server.notify({ room: 'public.a', event: 'first' });
     await server.notify({ room: 'public.a', event: 'short', ttl: 10 });
     await server.notify({ room: 'public.a', event: 'long' });

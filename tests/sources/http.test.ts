@@ -183,7 +183,7 @@ describe('the fields of a notification', () => {
     ['event', 'x'.repeat(201), /1 to 200/],
     ['event', '\ud800x', /string/],
     ['event', 7, /string/],
-    ['event', undefined, /string/],
+    ['event', undefined, /^is missing$/],
     ['key', '', /1 to 200/],
     ['key', 'x'.repeat(201), /1 to 200/],
     ['key', '\ud800', /1 to 200/],

@@ -1,6 +1,7 @@
 import { afterEach } from '@jest/globals';
 import { pino } from 'pino';
 import { readConfig } from '../../src/config.js';
+import { type Clock, systemClock } from '../../src/model/clock.js';
 import { createServer, type Server } from '../../src/server.js';
 
 export const KEY = 'a-key-for-tests-of-32-characters';
@@ -32,9 +33,9 @@ afterEach(async () => {
  */
 export async function startServer(
   settings: Record<string, string> = {},
-  { now = Date.now, still = false }: { now?: () => number; still?: boolean } = {},
+  { clock = systemClock, still = false }: { clock?: Clock; still?: boolean } = {},
 ): Promise<TestServer> {
-  const time = still ? new StillTime() : { now };
+  const time = still ? new StillTime() : { clock };
   const logged: TestServer['logged'] = [];
   const log = pino({ level: 'debug' }, { write: line => logged.push(JSON.parse(line)) });
   const config = readConfig({
@@ -61,7 +62,7 @@ export async function startServer(
       return server.socketUrl;
     },
     logged,
-    now: time.now,
+    now: time.clock.now,
     pass(seconds) {
       if (!(time instanceof StillTime)) throw new Error('start the server with `still: true`');
       time.pass(seconds);
@@ -84,7 +85,7 @@ class StillTime {
   #now = Date.now();
   readonly #timers = new Set<{ milliseconds: number; dueAt: number; run: () => void }>();
 
-  readonly now = (): number => this.#now;
+  readonly clock: Clock = { now: () => this.#now, elapsed: () => this.#now };
 
   readonly every = (milliseconds: number, run: () => void): (() => void) => {
     const timer = { milliseconds, dueAt: this.#now + milliseconds, run };

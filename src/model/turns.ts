@@ -1,4 +1,4 @@
-import { Fifo } from '../model/fifo.js';
+import { Fifo } from './fifo.js';
 
 /** The longest that one queue works in one turn of the event loop, in milliseconds; one item may make it longer. */
 export const TURN_MS = 5;
