@@ -85,6 +85,8 @@ interface Made {
 /** Refused or served are right. A new one says that the past is gone, which is right only where there was nothing. */
 type Outcome = 'refused' | 'served' | 'begun anew';
 
+const OUTCOMES = ['refused', 'served', 'wrong'] as const;
+
 interface Flip {
   readonly at: number;
   readonly xor: number;
@@ -471,20 +473,26 @@ async function together<T>(items: readonly T[], use: (item: T, number: number) =
 
 /** How many of each kind became what. */
 class Tally {
-  readonly #counts: Map<string, Map<string, number>>;
+  readonly #counts: Map<string, Map<(typeof OUTCOMES)[number], number>>;
 
   constructor(kinds: readonly string[]) {
     this.#counts = new Map(kinds.map(kind => [kind, new Map()]));
   }
 
-  add(kind: string, became: Outcome | 'wrong'): void {
+  add(kind: string, became: (typeof OUTCOMES)[number]): void {
     const counts = this.#counts.get(kind);
     counts?.set(became, (counts.get(became) ?? 0) + 1);
   }
 
   toString(): string {
     return [...this.#counts]
-      .map(([kind, counts]) => `${kind}: ${[...counts].map(pair => pair.reverse().join(' ')).join(', ')}`)
+      .map(([kind, counts]) => {
+        const parts = OUTCOMES.flatMap(became => {
+          const count = counts.get(became);
+          return count === undefined ? [] : [`${count} ${became}`];
+        });
+        return `${kind}: ${parts.join(', ')}`;
+      })
       .join('; ');
   }
 }
