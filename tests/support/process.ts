@@ -25,6 +25,20 @@ export interface ServerProcess {
   stop(signal?: NodeJS.Signals): Promise<number | null>;
 }
 
+/** It ended before it listened. */
+export class EndedEarly extends Error {
+  /** Null if a signal ended it. */
+  readonly code: number | null;
+  readonly output: string;
+
+  constructor(code: number | null, output: string) {
+    super(`The server ended with code ${code} before it listened. It printed:\n${output}`);
+    this.name = 'EndedEarly';
+    this.code = code;
+    this.output = output;
+  }
+}
+
 /**
  * The real program, `node dist/main.js`, on a port of its own and in a folder of its own; listening when this resolves.
  * `wrapper` is a command line that ends by running the program behind it.
@@ -120,15 +134,18 @@ function waitFor<T>(
       child.stdout?.off('data', look);
       end();
     };
-    const fail = (what: string) =>
-      settle(() => reject(new Error(`The server ${what}. It printed:\n${output()}`)));
+    const fail = (error: Error) => settle(() => reject(error));
     const look = () => {
       const found = find(output().slice(0, output().lastIndexOf('\n') + 1));
       if (found !== undefined) settle(() => resolve(found));
     };
-    const deadline = setTimeout(() => fail(`did not listen within ${startSeconds} s`), startSeconds * 1000);
+    const deadline = setTimeout(() => {
+      // Nobody would have it to stop it.
+      child.kill('SIGKILL');
+      fail(new Error(`The server did not listen within ${startSeconds} s. It printed:\n${output()}`));
+    }, startSeconds * 1000);
     child.stdout?.on('data', look);
-    child.once('close', code => fail(`ended with code ${code} before it listened`));
+    child.once('close', code => fail(new EndedEarly(code, output())));
   });
 }
 
