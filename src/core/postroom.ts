@@ -162,9 +162,7 @@ export class Postroom {
   /** Resolves when this node has caught up with a cursor, has had its time for that, or no node ever gave such a one. */
   async catchUp(since: string): Promise<void> {
     const moment = parseId(since);
-    const newest = parseId(await this.#journal.newest());
-    if (moment === undefined || newest === undefined || compareMoments(moment, newest) > 0) return;
-    if (!this.#window.isAhead(since)) return;
+    if (moment === undefined) return;
     await new Promise<void>(resolve => {
       const timer = setTimeout(resolve, this.#catchUpMs);
       const go = () => {
@@ -172,6 +170,15 @@ export class Postroom {
         resolve();
       };
       this.#waiting.push({ moment, go });
+      this.#journal.newest().then(
+        newest => {
+          // It may have come meanwhile, and else never will.
+          const last = parseId(newest);
+          if (!this.#window.isAhead(since) || (last && compareMoments(moment, last) > 0)) go();
+        },
+        // As long as the journal cannot be asked, it may still come.
+        () => undefined,
+      );
     });
   }
 

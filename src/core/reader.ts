@@ -206,18 +206,16 @@ export class Reader {
   #takeNext(heads: Heap<Head>, entry: Entry, over: Map<Address, number>): Address | undefined {
     const next = heads.first?.next;
     const isOver = this.#window.isOver(entry);
-    let bringing: Address[] | undefined;
-    let found: Address | undefined;
+    const bringing: Address[] = [];
     for (let head = heads.first; head !== undefined && head.next === next; head = heads.first) {
       heads.pop();
       const { address } = head;
       if (isOver && head.next < head.historyUntil) over.set(address, (over.get(address) ?? 0) + 1);
-      else if (found === undefined) found = address;
-      else (bringing ??= [found]).push(address);
+      else bringing.push(address);
       head.at++;
       if (this.#settle(head)) heads.push(head);
     }
-    if (bringing === undefined) return found;
+    if (bringing.length <= 1) return bringing[0];
     return entry.notification.addresses.find(address => bringing.includes(address));
   }
 

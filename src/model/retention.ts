@@ -7,7 +7,7 @@ export interface Retention {
 }
 
 // What an entry takes beside its texts: objects, strings' headers, its places in the tables.
-const ENTRY_OVERHEAD_BYTES = 256;
+const ENTRY_OVERHEAD_BYTES = 480;
 const ADDRESS_OVERHEAD_BYTES = 32;
 
 /** Bytes that one retained notification is counted with: the memory that it takes, about. */

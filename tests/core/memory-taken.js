@@ -8,7 +8,7 @@ import { notificationParser } from '../../dist/model/notification.js';
 
 const AMPLE = { seconds: 86_400, bytes: 2 ** 40 };
 const parse = notificationParser({ maxBytes: 8 * 1024 * 1024, retentionSeconds: 600 });
-const clock = new IdClock(Date.now, { time: 0, sequence: 0 });
+const clock = new IdClock({ now: Date.now, elapsed: () => performance.now() }, { time: 0, sequence: 0 });
 
 /** Takes in bodies as they come from the network. */
 function fill(window, contents) {

@@ -91,7 +91,12 @@ describeWith(['redis'], 'JOURNAL=redis', () => {
     const { id } = await journal.append(notification('old'));
     const client = new Redis(redis.url);
     while ((await client.xlen(`{${prefix}}:journal:entries`)) > 0);
-    expect(await client.hgetall(`{${prefix}}:journal:state`)).toEqual({ floor: id, last: id, bytes: '0' });
+    expect(await client.hgetall(`{${prefix}}:journal:state`)).toEqual({
+      floor: id,
+      last: id,
+      bytes: '0',
+      clock: expect.stringMatching(/^\d{13}$/),
+    });
     client.disconnect();
     const next = await open(prefix);
     expect(next.delivered).toEqual([]);

@@ -82,7 +82,7 @@ describeWith(['redis'], 'Redis Pub/Sub', () => {
     const { server } = await listen({ REDIS_CHANNELS: 'a*' }, '?room=a');
     await redis.publish('a room', '{"event":"e","data":1}');
     const { sources } = await untilReport(server, report => report.sources['redis-pubsub']?.refused === 1);
-    expect(sources['redis-pubsub']?.lastError?.reason).toMatch(/a room name is/);
+    expect(sources['redis-pubsub']?.lastError?.reason).toMatch(/must be a room name/);
   });
 });
 
