@@ -22,6 +22,7 @@ describeWith(['curl'], 'first run, without any settings', () => {
     expect(server.output()).toContain(`http://127.0.0.1:8080/#key=${server.key}`);
     const curl = /curl (?:\\\n|[^\n])*/.exec(server.output())?.[0];
     const answer = await runShell(`${curl} -s -w '\\n%{http_code}'`);
+    expect(curl).toContain('"room":"public.orders"');
     expect(answer.stdout).toMatch(/^\{"id":"\d+-\d+","connections":0,"duplicate":false\}\n200$/);
     expect(await server.stop()).toBe(0);
   });

@@ -90,6 +90,13 @@ describeWith(['php', 'chromium'], 'from PHP to a browser', () => {
   });
 });
 
+it.each(['php-curl', 'php-function', 'browser'])(
+  'the %s snippet of README.md uses the room of the development page and of the printed curl line',
+  name => {
+    expect(snippet(name)).toContain('public.orders');
+  },
+);
+
 describeWith(['chromium'], 'in a browser', () => {
   it('the browser snippet of README.md shows a notification', async () => {
     const server = await startProcess();
