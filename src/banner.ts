@@ -23,7 +23,7 @@ export function printBanner(config: Config, server: Server): void {
 
   Open the page, then send a notification:
 
-  curl ${notify} -H 'Content-Type: application/json' -d '{"room":"public.demo","event":"hello","data":{"from":"curl"}}'
+  curl ${notify} -H 'Content-Type: application/json' -d '{"room":"public.orders","event":"order.paid","data":{"order":42}}'
 
   NOTIFY_KEYS and JWT_SECRET are made anew at each start where they are not set.
 `);

@@ -79,7 +79,7 @@ tell() {
   cat <<END
 
   Open       http://$LISTEN/#key=$key
-  and post   curl http://$LISTEN/notify -H 'Authorization: Bearer $key' -H 'Content-Type: application/json' -d '{"room":"public.demo","event":"hello"}'
+  and post   curl http://$LISTEN/notify -H 'Authorization: Bearer $key' -H 'Content-Type: application/json' -d '{"room":"public.orders","event":"order.paid","data":{"order":42}}'
 
   node 1     http://$NODE_1   process ${nodes[0]}
   node 2     http://$NODE_2   process ${nodes[1]}

@@ -3,22 +3,32 @@ import { Router } from 'express';
 
 const MAX_AGE_SECONDS = 3600;
 
-/** Where the browser client is served: as a plain script, and as a module. Made by `npm run build`. */
-const SCRIPTS = { '/client.js': 'postroom.global.js', '/client.mjs': 'postroom.js' };
+const SCRIPT = 'text/javascript';
 
-/** `GET /client.js` and `/client.mjs`: for pages of any origin, kept by browsers for an hour and revalidated by ETag. */
+/** The browser client as a plain script, as a module, and its types. Made by `npm run build`. */
+const FILES = {
+  '/client.js': { name: 'postroom.global.js', type: SCRIPT },
+  '/client.mjs': { name: 'postroom.js', type: SCRIPT },
+  // Not its own type: there is none, and ".ts" is a video to many.
+  '/client.d.ts': { name: 'postroom.d.ts', type: 'text/plain' },
+};
+
+/**
+ * `GET /client.js`, `/client.mjs` and `/client.d.ts`: for pages of any origin, kept by browsers for an hour and
+ * revalidated by ETag.
+ */
 export function clientScriptRouter(): Router {
   const router = Router();
-  for (const [path, file] of Object.entries(SCRIPTS)) {
-    const script = readFileSync(new URL(`../../dist/client/${file}`, import.meta.url));
+  for (const [path, { name, type }] of Object.entries(FILES)) {
+    const content = readFileSync(new URL(`../../dist/client/${name}`, import.meta.url));
     router.get(path, (_request, response) => {
       response
         .set('Cache-Control', `public, max-age=${MAX_AGE_SECONDS}`)
         // A page is seldom of the same origin as this server; helmet would keep the script from it.
         .set('Cross-Origin-Resource-Policy', 'cross-origin')
         .set('Access-Control-Allow-Origin', '*')
-        .type('text/javascript')
-        .send(script);
+        .type(type)
+        .send(content);
     });
   }
   return router;

@@ -1,8 +1,12 @@
+import { readFileSync, statSync } from 'node:fs';
 import { createServer } from 'node:net';
+import { join } from 'node:path';
 import { describe, expect, it } from '@jest/globals';
 import { runShell } from '../support/commands.js';
 import { runProcess, startProcess } from '../support/process.js';
+import { snippet } from '../support/readme.js';
 import { describeWith } from '../support/requires.js';
+import { KEY } from '../support/server.js';
 
 const isFree = await new Promise<boolean>(resolve => {
   const probe = createServer().once('error', () => resolve(false));
@@ -22,6 +26,7 @@ describeWith(['curl'], 'first run, without any settings', () => {
     expect(server.output()).toContain(`http://127.0.0.1:8080/#key=${server.key}`);
     const curl = /curl (?:\\\n|[^\n])*/.exec(server.output())?.[0];
     const answer = await runShell(`${curl} -s -w '\\n%{http_code}'`);
+    expect(curl).toContain('"room":"public.orders"');
     expect(answer.stdout).toMatch(/^\{"id":"\d+-\d+","connections":0,"duplicate":false\}\n200$/);
     expect(await server.stop()).toBe(0);
   });
@@ -36,6 +41,21 @@ describe('with a variable that is nearly a setting', () => {
       level: 40,
       msg: 'NOTIFY_KEY is not a setting; did you mean NOTIFY_KEYS?',
     });
+    expect(await server.stop()).toBe(0);
+  });
+});
+
+describe('in production', () => {
+  it('starts with the .env that the production snippet of README.md makes, which only its owner may read', async () => {
+    const [makeEnv] = snippet('production').split('\nnode dist/main.js');
+    // The key that startProcess knows; it stands above the one in .env.
+    const settings = { NOTIFY_KEYS: KEY };
+    const server = await startProcess(settings, undefined, ['sh', '-c', `${makeEnv}\nexec "$@"`, 'sh']);
+
+    const file = join(server.directory, '.env');
+    expect(statSync(file).mode & 0o777).toBe(0o600);
+    expect(readFileSync(file, 'utf8')).toMatch(/^NOTIFY_KEYS=[0-9a-f]{64}\nJWT_SECRET=[0-9a-f]{64}$/m);
+    expect((await fetch(server.url)).status).toBe(404);
     expect(await server.stop()).toBe(0);
   });
 });

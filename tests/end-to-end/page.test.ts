@@ -21,6 +21,11 @@ async function send(page: OpenedPage, event: string, data: string): Promise<void
   await page.getByRole('button', { name: 'Send' }).click();
 }
 
+async function join(page: OpenedPage, room: string): Promise<void> {
+  await page.getByLabel('Room to listen to').fill(room);
+  await page.getByRole('button', { name: 'Join' }).click();
+}
+
 async function notify(server: ServerProcess, body: unknown): Promise<void> {
   const response = await fetch(`${server.url}/notify`, {
     method: 'POST',
@@ -39,7 +44,7 @@ describeWith(['chromium'], 'the development page', () => {
 
     await notifications(page).waitFor();
     expect(await notifications(page).locator('.event').textContent()).toBe('order.paid');
-    expect(await notifications(page).locator('.room').textContent()).toBe('public.demo');
+    expect(await notifications(page).locator('.room').textContent()).toBe('public.orders');
     expect(await notifications(page).locator('.data').textContent()).toBe('{\n  "order": 42\n}');
     await page.getByText(/^Sent to 1 connection, id \d+-\d+$/).waitFor();
     expect(await page.locator('#connection').textContent()).toMatch(/^\d+\.\d+$/);
@@ -131,8 +136,7 @@ describeWith(['chromium'], 'the development page', () => {
     await send(page, 'one', '1');
     await notifications(page).waitFor();
 
-    await page.getByLabel('Room to listen to').fill('public.second/ü');
-    await page.getByRole('button', { name: 'Join' }).click();
+    await join(page, 'public.second/ü');
     await hasState(page, 'connected');
     await notify(server, { room: 'public.first', event: 'elsewhere' });
     await send(page, 'two', '2');
@@ -143,11 +147,77 @@ describeWith(['chromium'], 'the development page', () => {
     expect(new URL(page.url()).searchParams.get('room')).toBe('public.second/ü');
   });
 
-  it('says why a room cannot be joined', async () => {
+  it.each([
+    ['private', 'forbidden'],
+    ['no spaces, please', 'invalid_room'],
+  ])('says that it is not in the room %j, and why (%s), until it joins another one', async (room, code) => {
+    const server = await startProcess();
+    const page = await openDevelopmentPage(server);
+
+    await join(page, room);
+    await hasState(page, 'not joined');
+    expect(await page.locator('#state').getAttribute('data-kind')).toBe('refused');
+    expect(await page.locator('#note').textContent()).toMatch(
+      new RegExp(`^This page could not join the room “${room}”\\. .+ \\(${code}\\)$`),
+    );
+    await join(page, 'public.orders');
+    await hasState(page, 'connected');
+    expect(await page.locator('#note').isVisible()).toBe(false);
+    await send(page, 'order.paid', '1');
+    await notifications(page).waitFor();
+  });
+
+  it('takes the result of the last one away when the next one cannot be sent', async () => {
+    const server = await startProcess();
+    const page = await openDevelopmentPage(server);
+    const result = page.locator('#answer');
+    await send(page, 'first', '1');
+    await page.getByText(/^Sent to 1 connection,/).waitFor();
+
+    await send(page, 'broken', '{"order": ');
+    await page.getByText('This is not JSON yet').waitFor();
+    expect(await result.textContent()).toBe('');
+    await send(page, '', '2');
+    await page.locator('#answer.trouble', { hasText: /^event: / }).waitFor();
+    await server.stop('SIGKILL');
+    await send(page, 'nobody', '3');
+    await page.getByText('No answer from the server.').waitFor();
+  });
+
+  it('says that a restarted server has another key, and goes on with its new address', async () => {
+    const first = await startProcess();
+    const page = await openDevelopmentPage(first);
+    await send(page, 'before', '1');
+    await notifications(page).waitFor();
+    expect(await page.getByLabel('Key').isVisible()).toBe(false);
+
+    await first.stop();
+    const second = await startProcess({ PORT: String(first.port) });
+    await hasState(page, 'connected');
+    await page.getByText(/^The server was restarted and has a new key\./).waitFor();
+    expect(await page.locator('#answer').textContent()).toBe('');
+    expect(await page.getByLabel('Key').isVisible()).toBe(true);
+
+    await page.goto(`${second.url}/#key=${second.key}`); // in the same document: only the fragment changes
+    await page.getByLabel('Key').waitFor({ state: 'hidden' });
+    await send(page, 'after', '2');
+    await notifications(page).nth(1).waitFor();
+    expect(page.faults.filter(fault => !fault.includes('WebSocket'))).toEqual([]);
+  });
+
+  it('tells whoever sends with an old address that the server may have been restarted', async () => {
     const server = await startProcess();
     const page = await openPage();
-    await page.goto(`${server.url}/?room=private`);
-    await page.getByText('(forbidden)').waitFor();
+    await page.goto(`${server.url}/#key=the-key-of-the-run-before`);
+    await hasState(page, 'connected');
+
+    await send(page, 'greeting', '1');
+
+    await page.getByText(/^This key is not right\. The server may have been restarted/).waitFor();
+    await page.getByLabel('Key').fill(server.key);
+    expect(await page.locator('#key-trouble').textContent()).toBe('');
+    await page.getByRole('button', { name: 'Send' }).click();
+    await notifications(page).waitFor();
   });
 
   it('comes back after a restart, and says so when the past is gone', async () => {
@@ -185,7 +255,7 @@ describeWith(['chromium'], 'the development page', () => {
     await page.clock.pauseAt(Date.now() + 1000); // away until this clock goes on
     drop();
     await hasState(page, 'reconnecting');
-    await notify(server, { room: 'public.demo', event: 'meanwhile', data: 2 });
+    await notify(server, { room: 'public.orders', event: 'meanwhile', data: 2 });
     await page.clock.resume();
     await hasState(page, 'connected');
     await send(page, 'after', '3');
@@ -222,7 +292,7 @@ describeWith(['chromium'], 'the development page', () => {
 
     await notify(
       server,
-      Array.from({ length: 250 }, (_, n) => ({ room: 'public.demo', event: `n${n + 1}` })),
+      Array.from({ length: 250 }, (_, n) => ({ room: 'public.orders', event: `n${n + 1}` })),
     );
 
     await page.locator('#count', { hasText: '250' }).waitFor();

@@ -1,10 +1,12 @@
 import { readFileSync } from 'node:fs';
 import { expect, it } from '@jest/globals';
 import { openPage, openSite } from '../support/browser.js';
+import { token as sign } from '../support/client.js';
 import { runPhp } from '../support/commands.js';
 import { type ServerProcess, startProcess } from '../support/process.js';
 import { snippet } from '../support/readme.js';
 import { describeWith } from '../support/requires.js';
+import { JWT_SECRET } from '../support/server.js';
 
 const listener = readFileSync(new URL('listener.html', import.meta.url), 'utf8');
 
@@ -36,6 +38,11 @@ function pageWith(script: string): string {
   const show = `console.log = (...all) => document.body.append(all.map(one => JSON.stringify(one)).join(' '))`;
   const body = script.includes('<script') ? script : `<script type="module">${script}</script>`;
   return `<!doctype html><meta charset="utf-8"><link rel="icon" href="data:,"><body><script>${show}</script>${body}`;
+}
+
+/** The snippet with the address of this server. */
+function at(server: ServerProcess, script: string): string {
+  return script.replaceAll(/(127\.0\.0\.1|localhost):8080/g, `127.0.0.1:${server.port}`);
 }
 
 async function notify(server: ServerProcess, notification: object): Promise<void> {
@@ -90,13 +97,17 @@ describeWith(['php', 'chromium'], 'from PHP to a browser', () => {
   });
 });
 
+it.each(['php-curl', 'php-function', 'browser', 'browser-client'])(
+  'the %s snippet of README.md uses the room of the development page and of the printed curl line',
+  name => {
+    expect(snippet(name)).toContain('public.orders');
+  },
+);
+
 describeWith(['chromium'], 'in a browser', () => {
-  it('the browser snippet of README.md shows a notification', async () => {
+  it.each(['browser', 'browser-client'])('the %s snippet of README.md shows a notification', async name => {
     const server = await startProcess();
-    const script = snippet('browser').replaceAll(
-      /(127\.0\.0\.1|localhost):8080/g,
-      `127.0.0.1:${server.port}`,
-    );
+    const script = at(server, snippet(name));
     const room = /[?&]room=([^&'"`\s]+)/.exec(script)?.[1];
     if (!room) throw new Error(`The snippet joins no room:\n${script}`);
     const page = await openPage();
@@ -111,6 +122,51 @@ describeWith(['chromium'], 'in a browser', () => {
 
     await page.getByText('Parcel for Zoë').first().waitFor();
     expect(page.faults).toEqual([]);
+  });
+
+  it('the browser-token snippet of README.md joins with the token of its backend', async () => {
+    const server = await startProcess({ JWT_SECRET });
+    const page = await openPage();
+    await page.route('**/postroom-token', route => route.fulfill({ body: sign({ rooms: ['orders.*'] }) }));
+    await page.goto(await openSite(pageWith(at(server, snippet('browser-token')))));
+    await page.getByText('subscribed').waitFor();
+    expect(page.faults).toEqual([]);
+  });
+
+  it('the browser-token snippet of README.md takes no error page for a token', async () => {
+    const server = await startProcess();
+    const page = await openPage();
+    const opened: string[] = [];
+    page.on('websocket', socket => opened.push(socket.url()));
+    await page.route('**/postroom-token', route => route.fulfill({ status: 500, body: '<h1>Oops</h1>' }));
+    const failure = page.waitForEvent('pageerror');
+    await page.goto(await openSite(pageWith(at(server, snippet('browser-token')))));
+    expect((await failure).message).toBe('no token: HTTP 500');
+    expect(opened).toEqual([]);
+  });
+
+  it('the snippet of clients/js/README.md asks again where its backend had no token', async () => {
+    const server = await startProcess({ JWT_SECRET });
+    const page = await openPage();
+    let asked = 0;
+    await page.route('**/postroom-token', route =>
+      route.fulfill(
+        ++asked === 1 ? { status: 500, body: '<h1>Oops</h1>' } : { body: sign({ rooms: ['orders'] }) },
+      ),
+    );
+    const script = snippet('start', 'clients/js/README.md')
+      .replace('https://example.com', server.url)
+      .replace('wss://example.com', `ws://127.0.0.1:${server.port}`);
+    const joined = page
+      .waitForEvent('websocket')
+      .then(socket =>
+        socket.waitForEvent('framereceived', ({ payload }) => String(payload).includes('"subscribed"')),
+      );
+    await page.goto(await openSite(pageWith(`<script>const show = console.log</script>${script}`)));
+    await joined;
+    await notify(server, { room: 'orders', event: 'order.paid', data: { text: 'Parcel for Zoë' } });
+    await page.getByText('Parcel for Zoë').waitFor();
+    expect(asked).toBe(2);
   });
 
   it('a token that nobody signed closes the connection with a code that a browser can read', async () => {

@@ -1,15 +1,15 @@
 import { readFileSync } from 'node:fs';
 
 /**
- * The fenced code block that follows `<!-- snippet: name -->` in README.md: what is printed there is what is
- * tested.
+ * The fenced code block that follows `<!-- snippet: name -->` in README.md, or in another file: what is printed there
+ * is what is tested.
  */
-export function snippet(name: string): string {
-  const readme = readFileSync(new URL('../../README.md', import.meta.url), 'utf8');
+export function snippet(name: string, file = 'README.md'): string {
+  const readme = readFileSync(new URL(`../../${file}`, import.meta.url), 'utf8');
   const marker = `<!-- snippet: ${name} -->`;
   const start = readme.indexOf(marker);
-  if (start === -1) throw new Error(`README.md has no ${marker}`);
+  if (start === -1) throw new Error(`${file} has no ${marker}`);
   const block = /^\s*```[^\n]*\n([\s\S]*?)\n```/.exec(readme.slice(start + marker.length));
-  if (!block?.[1]) throw new Error(`README.md: no fenced block follows ${marker}`);
+  if (!block?.[1]) throw new Error(`${file}: no fenced block follows ${marker}`);
   return block[1];
 }
