@@ -71,7 +71,7 @@ describe('any order of publishing, coming, joining, leaving and stalling', () =>
   it('keeps to that where the past is short, and closes only those who fell out of it', async () => {
     await fc.assert(
       fc.asyncProperty(program, fc.constantFrom(1, 100, 400), async (steps, maxBufferedBytes) => {
-        await new Program({ maxBufferedBytes, retentionBytes: 2400 }).run(steps);
+        await new Program({ maxBufferedBytes, retentionBytes: 3700 }).run(steps);
       }),
       { numRuns: RUNS },
     );
@@ -91,7 +91,7 @@ describe('any order of publishing, coming, joining, leaving and stalling', () =>
 
   it('does not let what is for others push a slow reader of a quiet room out of the past', async () => {
     const others = Array.from({ length: 6 }, () => publish('b'));
-    const program = new Program({ maxBufferedBytes: 1, retentionBytes: 2900 });
+    const program = new Program({ maxBufferedBytes: 1, retentionBytes: 4500 });
     await program.run([
       connects,
       joins('a', undefined),
