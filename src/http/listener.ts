@@ -6,14 +6,19 @@ import {
   type Server,
   type ServerResponse,
 } from 'node:http';
-import type { AddressInfo, Socket } from 'node:net';
+import { type AddressInfo, Socket } from 'node:net';
+import type { Duplex } from 'node:stream';
 import type { Logger } from 'pino';
 import { Problem } from '../model/problem.js';
 import { StartError } from '../model/start-error.js';
 import { isSocketPath, listenOnFile, SocketInUse } from '../unix/socket-file.js';
-import { type ConnectionEvents, HttpConnection, KEEP_ALIVE_MS } from './connection.js';
+import { type ConnectionEvents, HttpConnection } from './connection.js';
 import { refuse, sendProblem } from './problem.js';
 
+// Longer than the idle time of the usual proxies and of PHP's handles, so that it is not us who close first.
+const KEEP_ALIVE_MS = 75_000;
+// A peer that takes nothing of its answer for so long is dropped; where it took some of it, after twice as long.
+const STUCK_MS = 15_000;
 const CHECK_MS = 500;
 // Thousands come back at once after a restart; the system takes less where it is set to (somaxconn).
 const BACKLOG = 65535;
@@ -46,7 +51,7 @@ export class Listener {
   /** Every TCP connection, whatever became of it: none outlives `stop`. */
   readonly #sockets = new Set<Socket>();
   /** Connections on which HTTP is spoken. */
-  readonly #connections = new Set<HttpConnection>();
+  readonly #connections = new Map<Duplex, HttpConnection>();
   /** Those of them on which nothing is under way; the one that has waited longest comes first. */
   readonly #idle = new Set<HttpConnection>();
   /** Called on a socket that has closed. */
@@ -58,34 +63,35 @@ export class Listener {
     this.#server = createServer({
       requestTimeout: options.requestTimeoutSeconds * 1000,
       headersTimeout: options.requestTimeoutSeconds * 1000,
-      // Only told to clients: `HttpConnection` ends idle connections.
       keepAliveTimeout: KEEP_ALIVE_MS,
       connectionsCheckingInterval: CHECK_MS,
       // Node's own answers to these two are no problem+json: a missing Host is refused here, and an expectation
       // that nobody knows may be ignored (RFC 9110 §10.1.1).
       requireHostHeader: false,
     });
-    const sockets = this.#sockets;
+    const [sockets, connections, idle] = [this.#sockets, this.#connections, this.#idle];
     this.#forget = function () {
       sockets.delete(this);
+      const connection = connections.get(this);
+      if (connection === undefined) return;
+      connections.delete(this);
+      idle.delete(connection);
     };
-    const [serve] = this.#server.listeners('connection');
-    this.#server.removeAllListeners('connection');
-    this.#server.on('connection', socket => {
-      const connection = this.#admit(socket);
-      if (connection !== undefined) serve?.call(this.#server, connection);
-    });
-    const add: RequestListener = (request, response) => connectionOf(request).add(request, response);
+    this.#server.timeout = STUCK_MS;
+    this.#server.on('timeout', socket => this.#look(socket));
+    this.#server.prependListener('connection', socket => this.#admit(socket));
+    this.#server.on('connection', socket => this.#connections.get(socket)?.intercept());
+    const add: RequestListener = (request, response) =>
+      this.#connections.get(request.socket)?.add(request, response);
     this.#server.on('request', add);
     // Without this Node would ask for every body, also for one that will be refused.
     this.#server.on('checkContinue', add);
     this.#server.on('checkExpectation', add);
-    this.#server.on('clientError', (error, connection) => {
-      if (connection instanceof HttpConnection) this.#answerBrokenRequest(error, connection);
+    this.#server.on('clientError', (error, socket) => this.#answerBrokenRequest(error, socket));
+    this.#server.on('connect', ({ socket }) => {
+      this.#release(socket);
+      refuse(socket, new Problem('invalid_request', 'This is no proxy.'));
     });
-    this.#server.on('connect', request =>
-      refuse(connectionOf(request).release().socket, new Problem('invalid_request', 'This is no proxy.')),
-    );
     if (options.upgrade !== undefined)
       this.#server.on('upgrade', (request, _socket, head) => this.#upgrade(request, head));
   }
@@ -132,27 +138,26 @@ export class Listener {
     }, this.#options.requestTimeoutSeconds * 1000);
     await new Promise<void>(resolve => {
       this.#server.close(() => resolve());
-      for (const connection of this.#idle) connection.destroy();
+      for (const { socket } of this.#idle) socket.destroy();
     });
     clearTimeout(deadline);
   }
 
   /** Takes a connection. Where there are too many, the one that has waited longest for a request makes room. */
-  #admit(socket: Socket): HttpConnection | undefined {
+  #admit(socket: Socket): void {
     this.#sockets.add(socket);
     socket.on('close', this.#forget);
-    if (this.#connections.size >= this.#options.maxConnections) {
-      const [longest] = this.#idle;
-      // All of them are at work: this one has to come again.
-      (longest ?? socket).destroy();
-      if (longest === undefined) return undefined;
-      this.#remove(longest);
+    const isFull = this.#connections.size >= this.#options.maxConnections;
+    const [longest] = isFull ? this.#idle : [];
+    if (longest !== undefined) {
+      longest.socket.destroy();
+      this.#release(longest.socket);
     }
     const connection = new HttpConnection(socket, this.#events);
-    connection.on('close', () => this.#remove(connection));
-    this.#connections.add(connection);
+    this.#connections.set(socket, connection);
     this.#idle.add(connection);
-    return connection;
+    // All of the others are at work: this one has to come again.
+    if (isFull && longest === undefined) socket.destroy();
   }
 
   readonly #events: ConnectionEvents = {
@@ -162,14 +167,26 @@ export class Listener {
     },
     idle: connection => {
       // What was asked is answered, and nothing more will be.
-      if (this.#isStopping) connection.destroySoon();
+      if (this.#isStopping) connection.socket.destroySoon();
       else this.#idle.add(connection);
     },
   };
 
-  #remove(connection: HttpConnection): void {
-    this.#connections.delete(connection);
+  /** Speaks no HTTP on a connection any more. Returns what was read of it and not handed on. */
+  #release(socket: Duplex): Buffer {
+    const connection = this.#connections.get(socket);
+    if (connection === undefined) return Buffer.alloc(0);
+    this.#connections.delete(socket);
     this.#idle.delete(connection);
+    return connection.release();
+  }
+
+  /** Nothing has moved on a connection for a while. */
+  #look(socket: Socket): void {
+    // Who waits for an answer of ours is not at fault.
+    const isOurs = this.#connections.get(socket)?.isAnswering === true && socket.writableLength === 0;
+    if (isOurs) socket.setTimeout(STUCK_MS);
+    else socket.destroy();
   }
 
   #dispatch(request: IncomingMessage, response: ServerResponse): void {
@@ -181,37 +198,35 @@ export class Listener {
   }
 
   #upgrade(request: IncomingMessage, head: Buffer): void {
-    const connection = connectionOf(request);
+    const { socket } = request;
     // Its answer would come before that of a request which is not answered yet.
-    const fault = connection.isAnswering
+    const fault = this.#connections.get(socket)?.isAnswering
       ? new Problem('invalid_request', 'Open the WebSocket on a connection of its own.')
       : faultOf(request);
-    const { socket, rest } = connection.release();
+    const rest = this.#release(socket);
     if (fault !== undefined) refuse(socket, fault);
     else this.#options.upgrade?.(request, socket, rest.length === 0 ? head : Buffer.concat([head, rest]));
   }
 
   /** What arrives is no HTTP, or arrives too slowly. */
-  #answerBrokenRequest(error: NodeJS.ErrnoException, connection: HttpConnection): void {
-    const { last } = connection;
+  #answerBrokenRequest(error: NodeJS.ErrnoException, socket: Duplex): void {
+    const last = this.#connections.get(socket)?.last;
     if (last?.request.complete && !last.response.writableFinished) {
       // Nonsense behind a good request: that one still gets its answer.
-      last.response.once('finish', () => connection.destroy());
+      last.response.once('finish', () => socket.destroy());
       return;
     }
     // A request that was refused before its body came has had its answer.
     const wasAnswered = last?.response.headersSent && !last.request.complete;
-    if (wasAnswered || error.code === 'ECONNRESET' || connection.destroyed) connection.destroy();
-    else refuse(connection.release().socket, brokenRequest(error.code));
+    if (wasAnswered || error.code === 'ECONNRESET' || !socket.writable || !(socket instanceof Socket)) {
+      socket.destroy();
+      return;
+    }
+    this.#release(socket);
+    refuse(socket, brokenRequest(error.code));
   }
 }
 
-/** Every request that is answered here came by one of ours. */
-function connectionOf({ socket }: IncomingMessage): HttpConnection {
-  if (!(socket instanceof HttpConnection))
-    throw new Error('a request came by a connection that is none of ours');
-  return socket;
-}
 function isNotify(url: string | undefined): boolean {
   return url === '/notify' || url?.startsWith('/notify?') === true;
 }
