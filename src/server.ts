@@ -1,8 +1,7 @@
-import type { IncomingMessage } from 'node:http';
 import type { Logger } from 'pino';
 import { EVERYBODY, PublisherKeys, type Publishers } from './auth/keys.js';
 import { Tokens } from './auth/tokens.js';
-import { Door, type Every, Timetable } from './clients/index.js';
+import { type Caller, Door, type Every, Timetable } from './clients/index.js';
 import type { Config } from './config.js';
 import { Postroom } from './core/postroom.js';
 import { journals } from './journal/index.js';
@@ -69,7 +68,7 @@ export async function createServer(
 
   const refusals = new Refusals(log, now);
   const keys = new PublisherKeys(config.NOTIFY_KEYS);
-  const callerOf = ({ socket, headers }: IncomingMessage) =>
+  const callerOf = ({ socket, headers }: Caller) =>
     callerAddress(socket.remoteAddress, String(headers['x-forwarded-for'] ?? ''), config.TRUST_PROXY);
   const parse = notificationParser({
     maxBytes: config.MAX_NOTIFICATION_BYTES,

@@ -25,7 +25,15 @@ export interface DoorSettings {
   readonly maxConnections: number;
   readonly maxFrameBytes: number;
   /** The network address that a request came from. */
-  readonly callerOf: (request: IncomingMessage) => string;
+  readonly callerOf: CallerOf;
+}
+
+/** The network address of a caller, out of what was known when it came. */
+type CallerOf = (from: Caller) => string;
+
+export interface Caller {
+  readonly socket: { readonly remoteAddress?: string | undefined };
+  readonly headers: Readonly<Record<string, string | string[] | undefined>>;
 }
 
 /** A request to upgrade that may come in. */
@@ -45,10 +53,11 @@ export class Door {
   /** Upgrades that wait for their turn, or for this node to catch up. */
   #waiting = 0;
   readonly #turns = new Turns<Upgrade>(upgrade => {
-    this.#admit(upgrade).catch(error => {
-      this.#context.log.error({ err: error }, 'a connection could not be opened');
-      upgrade.socket.destroy();
-    });
+    try {
+      this.#admit(upgrade);
+    } catch (error) {
+      this.#fail(upgrade, error);
+    }
   });
   /** Told when the last connection is gone. */
   #emptied: (() => void) | undefined;
@@ -73,7 +82,7 @@ export class Door {
     });
   }
 
-  /** Takes or refuses a request to upgrade. Never throws. @param socket nothing is read from it until it is open */
+  /** Takes or refuses a request to upgrade. Never throws. */
   upgrade(request: IncomingMessage, socket: NetSocket, head: Buffer): void {
     // Until ws takes over, a peer that vanishes would be an unhandled error.
     socket.on('error', destroyBroken);
@@ -84,30 +93,35 @@ export class Door {
   }
 
   /** The token comes first: who has a bad one is not waited for. */
-  async #admit({ request, socket, head }: Upgrade): Promise<void> {
+  #admit(upgrade: Upgrade): void {
     const { postroom, tokens } = this.#context;
-    try {
-      const opening = openingOf(request, this.#settings.callerOf(request), tokens);
-      if (
-        opening.since !== undefined &&
-        !(opening.identity instanceof TokenError) &&
-        postroom.isAhead(opening.since)
-      )
-        await postroom.catchUp(opening.since);
-      // Much may have happened meanwhile.
-      const refusal = this.#closing ? this.#refusal(request) : undefined;
-      if (refusal !== undefined) this.#refuse(request, socket, refusal);
-      else if (!socket.destroyed) this.#open(request, socket, head, opening);
-    } finally {
-      this.#waiting--;
-    }
+    const opening = openingOf(upgrade, this.#settings.callerOf, tokens);
+    const { since, identity } = opening;
+    if (since === undefined || identity instanceof TokenError || !postroom.isAhead(since))
+      return this.#enter(upgrade, opening);
+    postroom
+      .catchUp(since)
+      .then(() => this.#enter(upgrade, opening))
+      .catch(error => this.#fail(upgrade, error));
+  }
+
+  #enter({ request, socket, head }: Upgrade, opening: Opening): void {
+    this.#waiting--;
+    // It may have begun to stop meanwhile.
+    const refusal = this.#closing ? this.#refusal(request) : undefined;
+    if (refusal !== undefined) this.#refuse(request, socket, refusal);
+    else if (!socket.destroyed) this.#open(request, socket, head, opening);
+  }
+
+  #fail({ socket }: Upgrade, error: unknown): void {
+    this.#context.log.error({ err: error }, 'a connection could not be opened');
+    socket.destroy();
   }
 
   #open(request: IncomingMessage, socket: NetSocket, head: Buffer, opening: Opening): void {
     this.#server.handleUpgrade(request, socket, head, ws => {
       socket.off('error', destroyBroken);
       this.#begin(ws, socket, opening);
-      socket.resume();
     });
   }
 
@@ -184,19 +198,22 @@ function pathOf({ url = '' }: IncomingMessage): string {
   return url.split('?', 1)[0] ?? '';
 }
 
-function openingOf({ url = '', headers }: IncomingMessage, address: string, tokens: Tokens): Opening {
+function openingOf({ request, socket }: Upgrade, callerOf: CallerOf, tokens: Tokens): Opening {
+  const { url = '', headers } = request;
   const query = new URLSearchParams(url.slice(url.indexOf('?') + 1 || url.length));
   const lists = query.getAll('rooms').flatMap(list => list.split(','));
   const token =
     query.get('token') ??
     /^Bearer +(\S+)/i.exec(headers.authorization ?? '')?.[1] ??
     BEARER_SUBPROTOCOL.exec(headers['sec-websocket-protocol'] ?? '')?.[1];
+  const from: Caller = { socket, headers: { 'x-forwarded-for': headers['x-forwarded-for'] } };
   return {
     identity: token === undefined ? ANONYMOUS : identityOf(token, tokens),
     rooms: [...query.getAll('room'), ...lists].filter(room => room !== ''),
     since: query.get('since') || undefined,
     parameters: [...new Set(query.keys())],
-    address,
+    // Seldom asked for; and the request must not live as long as the connection.
+    address: () => callerOf(from),
   };
 }
 

@@ -1,2 +1,2 @@
-export { Door } from './door.js';
+export { type Caller, Door } from './door.js';
 export { type Every, Timetable } from './timetable.js';

@@ -61,7 +61,7 @@ export interface Opening {
   /** Names of the parameters that the address has. */
   readonly parameters: readonly string[];
   /** The network address it came from. */
-  readonly address: string;
+  readonly address: () => string;
 }
 
 /**
@@ -79,7 +79,7 @@ export function openSession(
   );
   const { identity, address } = opening;
   if (identity instanceof TokenError) {
-    context.refusals.refused('bad token', { reason: identity.message, address });
+    context.refusals.refused('bad token', { reason: identity.message, address: address() });
     socket.write(errorFrame('invalid_token', `${identity.message}.`));
     return socket.close(identity.fault === 'expired' ? CLOSE.tokenExpired : CLOSE.invalidToken);
   }
@@ -115,7 +115,7 @@ class Session implements Timed {
   readonly #ws: WebSocket;
   readonly #socket: WsSocket;
   readonly #connection: Connection;
-  readonly #address: string;
+  readonly #address: () => string;
   #identity: Identity;
   #expiry: Timed | undefined;
   #errors = 0;
@@ -172,8 +172,10 @@ class Session implements Timed {
     const welcome = welcomeFrame(connection.id, connection.user, start, settings.pingSeconds);
     const subscribed = joining.map(room => subscribedFrame(room, start));
     for (const frame of [welcome, ...subscribed, ...errors]) postroom.send(connection, frame);
-    log.debug({ connection: connection.id, user: connection.user, address: this.#address }, 'opened');
-    for (const room of joining) log.debug({ connection: connection.id, room }, 'joined');
+    if (log.isLevelEnabled('debug')) {
+      log.debug({ connection: connection.id, user: connection.user, address: this.#address() }, 'opened');
+      for (const room of joining) log.debug({ connection: connection.id, room }, 'joined');
+    }
     if (this.#errors >= MAX_ERRORS) postroom.close(connection, CLOSE.tooManyErrors);
     return connection;
   }
@@ -271,7 +273,7 @@ class Session implements Timed {
   #refusal(room: string, others: number): { code: FrameErrorCode; message: string } | undefined {
     const refusal = this.#fault(room, others);
     if (refusal !== undefined) {
-      const about = { room, reason: refusal.code, user: this.#identity.user, address: this.#address };
+      const about = { room, reason: refusal.code, user: this.#identity.user, address: this.#address() };
       this.#context.refusals.refused('refused room', about);
     }
     return refusal;
@@ -309,7 +311,7 @@ class Session implements Timed {
       this.#identity = identity;
     } catch (error) {
       if (!(error instanceof TokenError)) throw error;
-      this.#context.refusals.refused('bad token', { reason: error.message, address: this.#address });
+      this.#context.refusals.refused('bad token', { reason: error.message, address: this.#address() });
       this.#send(errorFrame('invalid_token', `${error.message}.`, { ref }));
       this.#close(error.fault === 'expired' ? CLOSE.tokenExpired : CLOSE.invalidToken);
       return;

@@ -53,13 +53,12 @@ export class HttpConnection {
     this.#next.push([request, response]);
   }
 
-  /** Stops standing between the socket and its reader. Returns what was read and not handed on; reading is paused. */
+  /** Stops standing between the socket and its reader. Returns what was read and not handed on. */
   release(): Buffer {
     const { socket } = this;
     this.#isReleased = true;
     socket.push = this.#push;
     socket.off('data', ignore);
-    socket.pause();
     socket.setTimeout(0);
     return this.#held ?? Buffer.alloc(0);
   }

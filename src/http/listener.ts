@@ -223,6 +223,8 @@ export class Listener {
       return;
     }
     this.#release(socket);
+    // The parser is of no use any more.
+    socket.pause();
     refuse(socket, brokenRequest(error.code));
   }
 }
