@@ -1,7 +1,9 @@
+import { randomUUID } from 'node:crypto';
 import type { Logger } from 'pino';
 import { EVERYBODY, PublisherKeys, type Publishers } from './auth/keys.js';
 import { Tokens } from './auth/tokens.js';
 import { type Caller, Door, type Every, Timetable } from './clients/index.js';
+import { clusters } from './cluster/index.js';
 import type { Config } from './config.js';
 import { Postroom } from './core/postroom.js';
 import { journals } from './journal/index.js';
@@ -11,7 +13,7 @@ import { type Clock, systemClock } from './model/clock.js';
 import { notificationParser } from './model/notification.js';
 import { Patterns } from './model/pattern.js';
 import { Refusals } from './model/refusals.js';
-import { createApp, type SourceReport } from './ops/index.js';
+import { createApp, handleRemovals, type SourceReport } from './ops/index.js';
 import { Intake, NotifyEndpoint, type Source, sources, waitBriefly } from './sources/index.js';
 
 // Longer than a node is usually behind another, short enough for a page that waits.
@@ -47,11 +49,13 @@ export async function createServer(
   const settings = { ...config, sharedJournal: isShared };
   const retention = { seconds: config.RETENTION_SECONDS, bytes: config.RETENTION_BYTES };
   const toldToStop = new AbortController();
+  const node = randomUUID();
   const journal = await journals[config.JOURNAL]({
     retention,
     directory: config.DATA_DIR,
     redisUrl: config.REDIS_URL,
     redisPrefix: config.REDIS_PREFIX,
+    node,
     connections: () => postroom.stats.connections,
     stopping: toldToStop.signal,
     clock,
@@ -66,6 +70,15 @@ export async function createServer(
     failed,
   });
 
+  const cluster = await clusters[config.JOURNAL]({
+    redisUrl: config.REDIS_URL,
+    redisPrefix: config.REDIS_PREFIX,
+    node,
+    nodes: () => (journal.status().nodes ?? []).map(each => each.node),
+    stopping: toldToStop.signal,
+    log,
+  });
+  handleRemovals(cluster, postroom);
   const refusals = new Refusals(log, now);
   const keys = new PublisherKeys(config.NOTIFY_KEYS);
   const callerOf = ({ socket, headers }: Caller) =>
@@ -151,6 +164,7 @@ export async function createServer(
         page: side.page,
         callerOf,
         refusals,
+        cluster,
         log,
       }),
       upgrade: side.upgrades ? (request, socket, head) => door.upgrade(request, socket, head) : undefined,
@@ -210,6 +224,7 @@ export async function createServer(
       await internal?.start();
       await socket?.start();
       await postroom.start();
+      await cluster.start();
       timetable.start();
       for (const each of wanted) {
         each.source = await each.row.open(settings, each.intake);
@@ -241,6 +256,7 @@ export async function createServer(
     // Health answers until the last connection is gone, so that a load balancer sees the draining.
     await Promise.all([front.stop(), internal?.stop(), socket?.stop()]);
     postroom.stop();
+    await cluster.stop();
     await journal.close();
   }
 }

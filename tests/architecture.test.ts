@@ -7,7 +7,7 @@ import { describe, expect, it } from '@jest/globals';
 const LAYERS = [
   ['model'],
   ['unix', 'redis'],
-  ['auth', 'journal', 'http'],
+  ['auth', 'journal', 'http', 'cluster'],
   ['core'],
   ['sources', 'clients', 'ops'],
   ['.'],

@@ -3,6 +3,8 @@ interface Count {
   connections: number;
   /** Nodes that have not told yet. */
   readonly waiting: Set<string>;
+  /** A node was not waited for. */
+  partial: boolean;
   /** In milliseconds, of the clock `performance.now`; undefined until the entry is known to be written. */
   deadline: number | undefined;
   done: ((total: Total) => void) | undefined;
@@ -18,6 +20,8 @@ export interface Total {
 export class Counts {
   readonly #boundMs: number;
   readonly #open = new Map<number, Count>();
+  /** Nodes that told nothing in time, and nothing since: they are not waited for again. */
+  readonly #silent = new Set<string>();
   #timer: NodeJS.Timeout | undefined;
   #onEmpty: (() => void) | undefined;
 
@@ -28,7 +32,15 @@ export class Counts {
 
   /** Begins to count for an entry, whose part these nodes will tell. */
   begin(number: number, nodes: Iterable<string>): void {
-    this.#open.set(number, { connections: 0, waiting: new Set(nodes), deadline: undefined, done: undefined });
+    const waiting = new Set<string>();
+    for (const node of nodes) if (!this.#silent.has(node)) waiting.add(node);
+    const partial = this.#silent.size > 0;
+    this.#open.set(number, { connections: 0, waiting, partial, deadline: undefined, done: undefined });
+  }
+
+  /** A node speaks, so it is waited for from now on. */
+  hear(node: string): void {
+    this.#silent.delete(node);
   }
 
   /** A node tells its part. Of one that is not waited for nothing is believed. */
@@ -59,6 +71,7 @@ export class Counts {
 
   /** These are the nodes that there are: others are not waited for any more. */
   keepOnly(nodes: ReadonlySet<string>): void {
+    for (const node of this.#silent) if (!nodes.has(node)) this.#silent.delete(node);
     for (const [number, count] of this.#open) {
       for (const node of count.waiting) if (!nodes.has(node)) count.waiting.delete(node);
       this.#settle(number, count);
@@ -81,7 +94,17 @@ export class Counts {
   #end(number: number, count: Count): void {
     if (count.done === undefined) return;
     this.forget(number);
-    count.done({ connections: count.connections, partial: count.waiting.size > 0 });
+    count.done({ connections: count.connections, partial: count.partial || count.waiting.size > 0 });
+  }
+
+  /** Waits for a node no longer, for whichever entry, until it speaks again. */
+  #giveUp(node: string): void {
+    this.#silent.add(node);
+    for (const [number, count] of this.#open) {
+      if (!count.waiting.delete(node)) continue;
+      count.partial = true;
+      this.#settle(number, count);
+    }
   }
 
   /** One timer for all: it looks at the oldest. */
@@ -92,6 +115,7 @@ export class Counts {
       for (const [number, count] of this.#open) {
         if (count.deadline === undefined) continue;
         if (count.deadline > now) return this.#schedule(count.deadline - now);
+        for (const node of count.waiting) this.#giveUp(node);
         this.#end(number, count);
       }
     }, milliseconds);

@@ -15,6 +15,8 @@ interface JournalSettings {
   /** Where `redis` is, and what its keys begin with. */
   readonly redisUrl: string | undefined;
   readonly redisPrefix: string;
+  /** This node's name among those that share a journal. */
+  readonly node: string;
   /** How many connections this process has. */
   readonly connections: () => number;
   /** Aborted when the server is to stop. */

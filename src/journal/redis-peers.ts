@@ -53,7 +53,10 @@ export class Peers {
 
   /** Notes how many connections of this node an entry reached, whoever appended it. */
   reached(entry: { readonly node: string; readonly number: number }, connections: number): void {
-    if (entry.node === this.node) return this.#counts.add(entry.number, this.node, connections);
+    if (entry.node === this.node) {
+      this.#counts.hear(this.node);
+      return this.#counts.add(entry.number, this.node, connections);
+    }
     const report = this.#reports.get(entry.node);
     if (report === undefined) this.#reports.set(entry.node, [entry.number, connections]);
     else report.push(entry.number, connections);
@@ -76,6 +79,7 @@ export class Peers {
   /** Takes in what a node told. */
   hear(report: string): void {
     const [node = '', ...counts] = report.split(' ');
+    this.#counts.hear(node);
     for (let at = 0; at + 1 < counts.length; at += 2)
       this.#counts.add(Number(counts[at]), node, Number(counts[at + 1]));
   }

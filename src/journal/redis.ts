@@ -1,4 +1,4 @@
-import { createHash, randomUUID } from 'node:crypto';
+import { createHash } from 'node:crypto';
 import type { Logger } from 'pino';
 import { compareMoments, type Id, type Moment } from '../model/id.js';
 import type { Entry, Notification } from '../model/notification.js';
@@ -39,6 +39,8 @@ export interface RedisJournalOptions {
   /** What its keys begin with: who has the same one shares the journal. */
   readonly prefix: string;
   readonly retention: Retention;
+  /** This node's name. */
+  readonly node: string;
   /** How many connections this node has. */
   readonly connections: () => number;
   /** Aborted when the server is to stop, also while it still waits for Redis. */
@@ -111,7 +113,7 @@ export class RedisJournal implements Journal {
     const name = (part: string) => `{${prefix}}:journal:${part}`;
     this.#keys = [name('entries'), name('keys'), name('state'), name('nodes')];
     this.#limits = [options.retention.seconds * 1000, options.retention.bytes];
-    this.#peers = new Peers(randomUUID(), node => name(`counts:${node}`));
+    this.#peers = new Peers(options.node, node => name(`counts:${node}`));
     const ready = () => undefined;
     const failed = (error: unknown) => this.#failed(error);
     const refuse = (error: unknown) => this.#refuse(error);

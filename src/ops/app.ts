@@ -2,6 +2,7 @@ import express, { type ErrorRequestHandler, type Express } from 'express';
 import helmet from 'helmet';
 import type { IncomingMessage } from 'node:http';
 import type { Logger } from 'pino';
+import type { Cluster } from '../cluster/cluster.js';
 import { internalProblem, PROBLEM_TYPE, Problem } from '../model/problem.js';
 import type { Refusals } from '../model/refusals.js';
 import { clientScriptRouter } from './client-script.js';
@@ -15,6 +16,7 @@ export interface AppOptions extends HealthOptions {
   /** The network address that a request came from. */
   readonly callerOf: (request: IncomingMessage) => string;
   readonly refusals: Refusals;
+  readonly cluster: Cluster;
   readonly log: Logger;
 }
 

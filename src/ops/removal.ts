@@ -1,37 +1,52 @@
 import { Router } from 'express';
 import type { Publishers } from '../auth/keys.js';
-import type { Connection } from '../core/connection.js';
+import type { Cluster } from '../cluster/cluster.js';
 import type { Postroom } from '../core/postroom.js';
-import { connectionAddress, userAddress } from '../model/address.js';
+import { type Address, connectionAddress, userAddress } from '../model/address.js';
 import { CLOSE } from '../model/close.js';
+import { inTurns } from '../model/turns.js';
 import { methodNotAllowed } from './methods.js';
 
+const TOPIC = 'remove';
+// A node that does not tell by then makes the answer partial.
+const ANSWER_MS = 500;
+
 /**
- * How an operator shows somebody out (4503, "stay away"): one connection, or all of a user's. Answers how many
- * were removed.
+ * How an operator shows somebody out (4503, "stay away"): one connection, or all of a user's, on all nodes. Answers
+ * how many were removed.
  */
-export function removalRouter(options: { postroom: Postroom; keys: Publishers }): Router {
-  const { postroom, keys } = options;
+export function removalRouter(options: { cluster: Cluster; keys: Publishers }): Router {
+  const { cluster, keys } = options;
   const router = Router();
 
   router
     .route('/connections/:id')
-    .delete((request, response) => {
+    .delete(async (request, response) => {
       keys.require(request.headers.authorization);
-      response.json({ removed: remove(postroom.listeners(connectionAddress(request.params.id))) });
+      response.json(await remove(connectionAddress(request.params.id)));
     })
     .all(methodNotAllowed('DELETE'));
   router
     .route('/users/:id/connections')
-    .delete((request, response) => {
+    .delete(async (request, response) => {
       keys.require(request.headers.authorization);
-      response.json({ removed: remove(postroom.listeners(userAddress(request.params.id))) });
+      response.json(await remove(userAddress(request.params.id)));
     })
     .all(methodNotAllowed('DELETE'));
   return router;
 
-  function remove(connections: Connection[]): number {
-    for (const connection of connections) postroom.close(connection, CLOSE.removed);
-    return connections.length;
+  async function remove(address: Address): Promise<{ removed: number; partial?: true }> {
+    const { answers, partial } = await cluster.ask(TOPIC, address, ANSWER_MS);
+    const removed = answers.reduce((sum, answer) => sum + Number(answer), 0);
+    return partial ? { removed, partial } : { removed };
   }
+}
+
+/** Removes the connections of this node when any node is asked to. */
+export function handleRemovals(cluster: Cluster, postroom: Postroom): void {
+  cluster.handle(TOPIC, async address => {
+    const connections = postroom.listeners(address as Address);
+    await inTurns(connections, connection => postroom.close(connection, CLOSE.removed));
+    return String(connections.length);
+  });
 }

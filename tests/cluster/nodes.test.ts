@@ -171,6 +171,22 @@ describeWith(['redis'], 'nodes that share a Redis journal', () => {
     for (const event of ['seen', 'missed', 'live']) expect(await other.next()).toMatchObject({ event });
   });
 
+  it('remove connections wherever they are, whichever node is asked', async () => {
+    const [one, two] = await startNodes(2);
+    const query = `?token=${token({ sub: '42' })}`;
+    const clients = [await listen(one, query), await listen(two, query), await listen(two, query)];
+    const other = await listen(two);
+    const remove = async (path: string) => {
+      const headers = { authorization: `Bearer ${KEY}` };
+      return (await fetch(`${one?.url}${path}`, { method: 'DELETE', headers })).json();
+    };
+    expect(await remove('/users/42/connections')).toEqual({ removed: 3 });
+    for (const client of clients) expect(await client.closed).toMatchObject({ code: 4503 });
+    expect(await remove('/users/42/connections')).toEqual({ removed: 0 });
+    expect(await remove(`/connections/${other.id}`)).toEqual({ removed: 1 });
+    expect(await other.closed).toMatchObject({ code: 4503 });
+  });
+
   it('take what is published on Redis Pub/Sub once, though all of them are told to listen', async () => {
     const channels = { REDIS_CHANNELS: `${prefix}-channel` };
     const one = await startNode(channels);

@@ -63,4 +63,28 @@ describe('what all nodes tell of an entry', () => {
     await idle;
     expect(await counts.total(1)).toEqual({ connections: 0, partial: true });
   });
+
+  it('waits no more for a node that told nothing in time, until it speaks again', async () => {
+    const counts = new Counts(20);
+    counts.begin(1, ['a', 'silent']);
+    counts.begin(2, ['a', 'silent']);
+    counts.add(1, 'a', 3);
+    counts.add(2, 'a', 4);
+    // The first silence is waited for once, whatever else is open.
+    const first = await Promise.all([counts.total(1), counts.total(2)]);
+    expect(first).toEqual([
+      { connections: 3, partial: true },
+      { connections: 4, partial: true },
+    ]);
+    counts.begin(3, ['a', 'silent']);
+    counts.add(3, 'a', 5);
+    const turn = new Promise(resolve => setImmediate(() => resolve('waited')));
+    expect(await Promise.race([counts.total(3), turn])).toEqual({ connections: 5, partial: true });
+    counts.hear('silent');
+    counts.begin(4, ['a', 'silent']);
+    counts.add(4, 'a', 1);
+    counts.add(4, 'silent', 1);
+    expect(await counts.total(4)).toEqual({ connections: 2, partial: false });
+    await counts.idle();
+  });
 });

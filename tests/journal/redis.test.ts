@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto';
 import { afterEach, beforeAll, expect, it } from '@jest/globals';
 import { Redis } from 'ioredis';
 import { pino } from 'pino';
@@ -27,7 +28,15 @@ describeWith(['redis'], 'JOURNAL=redis', () => {
   }
 
   function make(prefix: string, retention: Retention, url = redis.url) {
-    return new RedisJournal({ url, prefix, retention, connections: () => 0, stopping: stopping.signal, log });
+    return new RedisJournal({
+      node: randomUUID(),
+      url,
+      prefix,
+      retention,
+      connections: () => 0,
+      stopping: stopping.signal,
+      log,
+    });
   }
 
   afterEach(async () => {

@@ -8,6 +8,7 @@ import { createApp } from '../../src/ops/index.js';
 import { connect, token } from '../support/client.js';
 import { expectProblem } from '../support/notify.js';
 import { KEY, startServer } from '../support/server.js';
+import { LocalCluster } from '../../src/cluster/local.js';
 import { Refusals } from '../../src/model/refusals.js';
 import { systemClock } from '../../src/model/clock.js';
 
@@ -93,6 +94,7 @@ describe('health', () => {
       detailed: true,
       page: false,
       callerOf: () => '127.0.0.1',
+      cluster: new LocalCluster(pino({ level: 'silent' })),
       refusals: new Refusals(pino({ level: 'silent' }), Date.now),
       log: pino({ level: 'silent' }),
     });

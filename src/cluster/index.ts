@@ -1,0 +1,27 @@
+import type { Logger } from 'pino';
+import type { Cluster } from './cluster.js';
+import { LocalCluster } from './local.js';
+
+export type { Cluster } from './cluster.js';
+
+interface ClusterSettings {
+  readonly redisUrl: string | undefined;
+  readonly redisPrefix: string;
+  /** This node's name, and those of all that are there now. */
+  readonly node: string;
+  readonly nodes: () => readonly string[];
+  /** Aborted when the server is to stop. */
+  readonly stopping: AbortSignal;
+  readonly log: Logger;
+}
+
+/** The cluster that goes with each kind of journal. Drivers are loaded only where the setting asks for them. */
+export const clusters = {
+  disk: async ({ log }: ClusterSettings): Promise<Cluster> => new LocalCluster(log),
+  memory: async ({ log }: ClusterSettings): Promise<Cluster> => new LocalCluster(log),
+  async redis({ redisUrl, redisPrefix, ...others }: ClusterSettings): Promise<Cluster> {
+    if (redisUrl === undefined) throw new Error('JOURNAL=redis needs REDIS_URL');
+    const { RedisCluster } = await import('./redis.js');
+    return new RedisCluster({ url: redisUrl, prefix: redisPrefix, ...others });
+  },
+};
