@@ -6,7 +6,7 @@ import { type Caller, Door, type Every, Timetable } from './clients/index.js';
 import { clusters } from './cluster/index.js';
 import type { Config } from './config.js';
 import { Postroom } from './core/postroom.js';
-import { journals } from './journal/index.js';
+import { type Journal, journals } from './journal/index.js';
 import { Listener, type Place } from './http/index.js';
 import { callerAddress } from './model/caller.js';
 import { type Clock, systemClock } from './model/clock.js';
@@ -50,7 +50,15 @@ export async function createServer(
   const retention = { seconds: config.RETENTION_SECONDS, bytes: config.RETENTION_BYTES };
   const toldToStop = new AbortController();
   const node = randomUUID();
-  const journal = await journals[config.JOURNAL]({
+  const cluster = await clusters[config.JOURNAL]({
+    redisUrl: config.REDIS_URL,
+    redisPrefix: config.REDIS_PREFIX,
+    node,
+    nodes: () => (journal.status().nodes ?? []).map(each => each.node),
+    stopping: toldToStop.signal,
+    log,
+  });
+  const journal: Journal = await journals[config.JOURNAL]({
     retention,
     directory: config.DATA_DIR,
     redisUrl: config.REDIS_URL,
@@ -70,14 +78,6 @@ export async function createServer(
     failed,
   });
 
-  const cluster = await clusters[config.JOURNAL]({
-    redisUrl: config.REDIS_URL,
-    redisPrefix: config.REDIS_PREFIX,
-    node,
-    nodes: () => (journal.status().nodes ?? []).map(each => each.node),
-    stopping: toldToStop.signal,
-    log,
-  });
   handleRemovals(cluster, postroom);
   const refusals = new Refusals(log, now);
   const keys = new PublisherKeys(config.NOTIFY_KEYS);

@@ -94,8 +94,8 @@ export function openSession(
 function unknownParameter(name: string): Buffer {
   const cut = name.slice(0, MAX_PARAMETER);
   const meant = PARAMETERS.find(parameter => isNear(cut.toLowerCase(), parameter));
-  const hint = meant === undefined ? `there are ${PARAMETERS.join(', ')}` : `did you mean ${meant}?`;
-  return errorFrame('unknown_parameter', `${cut} is not a parameter of the address; ${hint}.`);
+  const hint = meant === undefined ? `there are ${PARAMETERS.join(', ')}.` : `did you mean ${meant}?`;
+  return errorFrame('unknown_parameter', `${cut} is not a parameter of the address; ${hint}`);
 }
 
 /** Whether a user has as many connections already as one may have. */

@@ -10,7 +10,7 @@ export type Handler = (body: string) => string | Promise<string>;
 
 /** The nodes of one installation, as they talk to each other. It knows nothing of what about. */
 export interface Cluster {
-  /** Resolves when questions can be asked and are answered. */
+  /** Resolves when questions can be asked and are answered; after a while also where they cannot. */
   start(): Promise<void>;
 
   /** Asks all nodes, this one too. Resolves when all have answered, or after so many milliseconds; never rejects. */

@@ -1,4 +1,5 @@
 import type { Logger } from 'pino';
+import { pause } from '../model/pause.js';
 import { reasonOf } from '../model/reason.js';
 import { openRedis, type RedisClient } from '../redis/client.js';
 import type { Answers, Cluster, Handler } from './cluster.js';
@@ -6,6 +7,8 @@ import { Handlers } from './handlers.js';
 
 // A question that is not sent by then is not asked.
 const COMMAND_TIMEOUT_MS = 2000;
+// A node that cannot be asked by then starts all the same: it serves its clients.
+const START_MS = 2000;
 
 export interface RedisClusterOptions {
   readonly url: string;
@@ -47,13 +50,15 @@ export class RedisCluster implements Cluster {
   #numbers = 0;
   #isStopped = false;
   #isSubscribed = false;
+  /** Told once, until it works again. */
+  #isInTrouble = false;
   #subscribed: (() => void) | undefined;
 
   constructor(options: RedisClusterOptions) {
     const { url, prefix, log } = options;
     this.#options = options;
     this.#handlers = new Handlers(log);
-    this.#everybody = `${prefix}:cluster`;
+    this.#everybody = `{${prefix}}:cluster`;
     const lost = (error: unknown) => this.#failed(error);
     this.#commands = openRedis(
       url,
@@ -68,13 +73,11 @@ export class RedisCluster implements Cluster {
     this.#listener.on('message', (_channel: string, text: string) => void this.#hear(text));
   }
 
-  start(): Promise<void> {
-    const { stopping } = this.#options;
-    return new Promise(resolve => {
-      this.#subscribed = resolve;
-      stopping.addEventListener('abort', () => resolve());
-      if (this.#isSubscribed || stopping.aborted) resolve();
-    });
+  async start(): Promise<void> {
+    if (this.#isSubscribed) return;
+    const waited = new AbortController();
+    this.#subscribed = () => waited.abort();
+    await pause(START_MS, AbortSignal.any([waited.signal, this.#options.stopping]));
   }
 
   async ask(topic: string, body: string, withinMs: number): Promise<Answers> {
@@ -112,6 +115,7 @@ export class RedisCluster implements Cluster {
     try {
       await this.#listener.subscribe(this.#everybody, this.#channelOf(this.#options.node));
       this.#isSubscribed = true;
+      this.#isInTrouble = false;
       this.#subscribed?.();
     } catch (error) {
       this.#failed(error);
@@ -158,8 +162,12 @@ export class RedisCluster implements Cluster {
     return `${this.#everybody}:${node}`;
   }
 
-  /** What the nodes cannot tell each other is told where it is missed; the journal tells of an outage. */
   #failed(error: unknown): void {
-    if (!this.#isStopped) this.#options.log.debug({ reason: reasonOf(error) }, 'nodes cannot be asked');
+    if (this.#isStopped || this.#isInTrouble) return;
+    this.#isInTrouble = true;
+    this.#options.log.warn(
+      { reason: reasonOf(error) },
+      'this node cannot talk to the other nodes over Redis',
+    );
   }
 }

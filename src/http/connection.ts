@@ -84,7 +84,10 @@ export class HttpConnection {
       isMoreWanted = this.#push(held.length <= PIECE_BYTES ? held : held.subarray(0, PIECE_BYTES));
     }
     if (this.#held !== undefined) return false;
-    return this.#hasEnded ? this.#push(null) : isMoreWanted;
+    // Of a peer that has ended its side node:http answers nothing more.
+    if (!this.#hasEnded || this.#isUnanswered()) return isMoreWanted;
+    this.#hasEnded = false;
+    return this.#push(null);
   }
 
   /** Whether a whole request is here that has no answer yet. */
@@ -103,7 +106,8 @@ export class HttpConnection {
     this.#isAnswering = false;
     if (this.socket.destroyed || this.#isReleased) return;
     // Others get their turn between two answers to one peer.
-    if (this.#next !== undefined || this.#held !== undefined) setImmediate(() => this.#goOn());
+    if (this.#next !== undefined || this.#held !== undefined || this.#hasEnded)
+      setImmediate(() => this.#goOn());
     else this.#events.idle(this);
   }
 
@@ -111,7 +115,7 @@ export class HttpConnection {
     if (this.socket.destroyed || this.#isReleased) return;
     const next = this.#next?.shift();
     if (this.#next?.length === 0) this.#next = undefined;
-    if (next !== undefined) return this.#begin(...next);
+    if (next !== undefined) this.#begin(...next);
     this.#handOn();
     if (!this.#isAnswering && !this.#isReleased) this.#events.idle(this);
   }

@@ -6,6 +6,8 @@ import type { Journal } from './journal.js';
 import { MemoryJournal } from './memory.js';
 
 /** What a journal may need; each takes its part. */
+export type { Journal } from './journal.js';
+
 interface JournalSettings {
   readonly retention: Retention;
   /** Where `disk` lives. */

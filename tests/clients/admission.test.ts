@@ -176,3 +176,39 @@ it('keeps no trace of rooms that were joined and left', async () => {
   await client.closed;
   expect(await health()).toMatchObject({ rooms: 0, connections: 0 });
 });
+
+describe('what the address of a connection asks for', () => {
+  it('may be refused 20 times, and closes the connection with 1008 then', async () => {
+    const server = await startServer();
+    const rooms = Array.from({ length: 1000 }, (_, n) => `room=secret.${n}`).join('&');
+    const client = await connect(server.ws(`/?room=public.a&${rooms}`));
+    expect(await client.next()).toMatchObject({ type: 'welcome' });
+    expect(await client.next()).toMatchObject({ type: 'subscribed', room: 'public.a' });
+    for (let n = 0; n < 20; n++)
+      expect(await client.next()).toMatchObject({ type: 'error', code: 'forbidden', room: `secret.${n}` });
+    await expect(client.next()).rejects.toThrow('1008');
+  });
+
+  it('counts together with what is refused later', async () => {
+    const server = await startServer();
+    const client = await connect(server.ws('/?room=a%20b&room=secret'));
+    await client.next();
+    for (let n = 0; n < 2; n++) expect(await client.next()).toMatchObject({ type: 'error' });
+    for (let n = 0; n < 18; n++) {
+      client.send({ type: 'nonsense' });
+      expect(await client.next()).toMatchObject({ type: 'error' });
+    }
+    expect(await client.closed).toMatchObject({ code: 1008 });
+  });
+
+  it('is told where a parameter is none', async () => {
+    const server = await startServer();
+    const client = await connect(server.ws('/?rom=public.a&x=1'));
+    expect(await client.next()).toMatchObject({ type: 'welcome' });
+    const [near, other] = [await client.next(), await client.next()];
+    expect(near).toMatchObject({ type: 'error', code: 'unknown_parameter' });
+    expect(near.message).toBe('rom is not a parameter of the address; did you mean room?');
+    expect(other.message).toMatch(/^x is not a parameter of the address; there are room, rooms/);
+    await client.quiet();
+  });
+});

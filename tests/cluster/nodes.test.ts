@@ -136,6 +136,21 @@ describeWith(['redis'], 'nodes that share a Redis journal', () => {
     expect(await one.notify({ room: 'public.a', event: 'e' })).not.toHaveProperty('partial');
   });
 
+  it('do not wait for what no node has given, nor for a client with a bad token', async () => {
+    const [one, two] = await startNodes(2);
+    await one?.notify({ room: 'public.a', event: 'e' });
+    const since = 'since=999999999999999-0';
+    const began = performance.now();
+    const clients = await Promise.all(
+      Array.from({ length: 20 }, () => connect(two?.ws(`?room=public.a&${since}`) ?? '')),
+    );
+    for (const client of clients) expect(await client.nextOf('welcome')).toMatchObject({ recovered: false });
+    const bad = await connect(two?.ws(`?token=nonsense&${since}`) ?? '');
+    expect(await bad.closed).toMatchObject({ code: 4501 });
+    // A node that is behind is waited for up to 2 s.
+    expect(performance.now() - began).toBeLessThan(1500);
+  });
+
   it('wait for a client that is further than they are, though not for ever', async () => {
     const [one, two] = await startNodes(2);
     const client = await listen(two);

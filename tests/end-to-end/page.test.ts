@@ -178,7 +178,7 @@ describeWith(['chromium'], 'the development page', () => {
     await page.getByText('This is not JSON yet').waitFor();
     expect(await result.textContent()).toBe('');
     await send(page, '', '2');
-    await page.locator('#answer.trouble', { hasText: /^event is missing/ }).waitFor();
+    await page.locator('#answer.trouble', { hasText: /^event must be/ }).waitFor();
     await server.stop('SIGKILL');
     await send(page, 'nobody', '3');
     await page.getByText('No answer from the server.').waitFor();

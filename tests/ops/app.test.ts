@@ -67,3 +67,13 @@ describe('the page for trying things out', () => {
     expect(text).not.toContain('a-key-for-tests');
   });
 });
+
+describe('GET /ws without Upgrade', () => {
+  it('says that a proxy took the header, and the lines of nginx that pass it on', async () => {
+    const server = await startServer();
+    const { detail } = expectProblem(await request(server.url).get('/ws'), 404, 'not_found');
+    expect(detail).toMatch(/proxy/);
+    expect(detail).toContain('proxy_set_header Upgrade $http_upgrade;');
+    expect(detail).toContain('proxy_http_version 1.1;');
+  });
+});

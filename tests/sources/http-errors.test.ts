@@ -11,7 +11,7 @@ import { notificationParser } from '../../src/model/notification.js';
 import { Problem } from '../../src/model/problem.js';
 import { NotifyEndpoint } from '../../src/sources/http.js';
 import { connect } from '../support/client.js';
-import { expectProblem, FORM, post } from '../support/notify.js';
+import { expectProblem, FORM, post, postForm } from '../support/notify.js';
 import { KEY, startServer } from '../support/server.js';
 
 function rethrow(error: unknown): never {
@@ -77,6 +77,46 @@ describe('an answer that is no success', () => {
     const server = await startServer();
     const response = await post(server, { ...BODY, data: 'x'.repeat(102_400) });
     expect(expectProblem(response, 413, 'payload_too_large').detail).toMatch(/\b1024\d\d\b.*\b102400\b/);
+  });
+});
+
+describe('JSON that is sent as a form', () => {
+  it.each(['{"room":"public.a","event":"e"}', ' [{"room":"public.a","event":"e"}]'])(
+    'as curl does by default, is told apart: %s',
+    async body => {
+      const server = await startServer();
+      const { detail } = expectProblem(await postForm(server, body), 415, 'unsupported_media_type');
+      expect(detail).toMatch(/is JSON.*form.*curl.*Content-Type: application\/json/);
+    },
+  );
+});
+
+describe('many faults at once', () => {
+  it('are told up to ten, and looked for no further', async () => {
+    const server = await startServer();
+    const unknown = Object.fromEntries(Array.from({ length: 8000 }, (_, n) => [`x${n}`, 1]));
+    const bodies = [
+      { ...BODY, ...unknown },
+      { event: 'e', rooms: Array(5000).fill('not a room') },
+      { event: 'e', connections: Array(8000).fill('x'), users: Array(8000).fill('') },
+    ];
+    for (const body of bodies) {
+      const { errors } = expectProblem(await post(server, body), 400, 'invalid_notification');
+      expect(errors).toHaveLength(10);
+    }
+    const form = Array.from({ length: 8000 }, () => 'event=a').join('&');
+    expect(expectProblem(await postForm(server, form), 400, 'invalid_notification').errors).toHaveLength(10);
+  });
+
+  it('names more than 25,000 names in a list as one', async () => {
+    const server = await startServer({ MAX_NOTIFICATION_BYTES: '1000000' });
+    const { errors } = expectProblem(
+      await post(server, { event: 'e', users: [...Array(25_001).keys()] }),
+      400,
+      'invalid_notification',
+    );
+    expect(errors).toEqual([{ path: 'users', message: 'has 25001 user ids; the most is 25000' }]);
+    await post(server, { event: 'e', users: [...Array(25_000).keys()] }).expect(200);
   });
 });
 

@@ -1,3 +1,5 @@
+import { once } from 'node:events';
+import { connect as connectSocket, type Socket } from 'node:net';
 import { describe, expect, it } from '@jest/globals';
 import { connect, type TestClient } from '../support/client.js';
 import { expectProblem, post } from '../support/notify.js';
@@ -13,6 +15,15 @@ async function listener(server: TestServer): Promise<TestClient> {
   const client = await connect(server.ws('/?room=public.a'));
   await client.nextOf('subscribed');
   return client;
+}
+
+/** A TCP connection that asks nothing yet. */
+async function opened(server: TestServer): Promise<Socket> {
+  const { hostname, port } = new URL(server.url);
+  const socket = connectSocket(Number(port), hostname);
+  socket.on('error', () => undefined);
+  await once(socket, 'connect');
+  return socket;
 }
 
 describe('a body', () => {
@@ -249,5 +260,107 @@ describe('a socket', () => {
       const late = new Promise(resolve => setTimeout(resolve, GRACE_MS, 'late').unref());
       expect(await Promise.race([server.stop().then(() => 'stopped'), late])).toBe('stopped');
     });
+  });
+});
+
+describe('requests in a pipeline', () => {
+  it('are answered one after the other, however many come at once', async () => {
+    const server = await startServer();
+    const client = await listener(server);
+    const count = 300;
+    const requests = Array.from({ length: count }, (_, data) =>
+      notifyRequest(`{"room":"public.a","event":"e","data":${data}}`),
+    );
+    await withSocket(server.url, async socket => {
+      socket.send(Buffer.concat(requests));
+      for (let n = 0; n < count; n++) expect((await socket.answer()).status).toBe(200);
+    });
+    for (let data = 0; data < count; data++) expect(await client.next()).toMatchObject({ data });
+  });
+
+  it('are read on whatever the pieces are that they come in', async () => {
+    const server = await startServer();
+    const requests = Buffer.concat(
+      Array.from({ length: 9 }, (_, n) =>
+        notifyRequest(JSON.stringify({ room: 'a', event: 'e', data: 'x'.repeat(n * 1500) })),
+      ),
+    );
+    await withSocket(server.url, async socket => {
+      for (let at = 0; at < requests.length; at += 777) socket.send(requests.subarray(at, at + 777));
+      for (let n = 0; n < 9; n++) expect((await socket.answer()).status).toBe(200);
+    });
+  });
+
+  it('get their answers also where the peer ends its side at once', async () => {
+    const server = await startServer();
+    const { hostname, port } = new URL(server.url);
+    const socket = connectSocket({ host: hostname, port: Number(port), allowHalfOpen: true });
+    socket.end(Buffer.concat([notifyRequest(BODY), notifyRequest(BODY), notifyRequest(BODY)]));
+    const chunks: Buffer[] = [];
+    for await (const chunk of socket) chunks.push(chunk);
+    expect(String(Buffer.concat(chunks)).match(/HTTP\/1\.1 200/g)).toHaveLength(3);
+  });
+
+  it('that wait for an answer which nobody takes do not make the others wait', async () => {
+    const server = await startServer();
+    await withSocket(server.url, async socket => {
+      socket.send('GET /client.js HTTP/1.1\r\nHost: x\r\n\r\n'.repeat(1500));
+      await post(server, BODY).expect(200);
+    });
+  });
+});
+
+/** Whether a request on a connection of its own is answered. */
+async function isServed(server: TestServer): Promise<boolean> {
+  const { hostname, port } = new URL(server.url);
+  const socket = connectSocket(Number(port), hostname);
+  socket.on('error', () => undefined);
+  socket.write(notifyRequest(BODY));
+  const answered = once(socket, 'data').then(() => true);
+  const closed = new Promise<boolean>(resolve => socket.on('close', () => resolve(false)));
+  const served = await Promise.race([answered.catch(() => false), closed]);
+  socket.destroy();
+  return served;
+}
+
+describe('MAX_HTTP_CONNECTIONS', () => {
+  it('lets the one that has waited longest for a request make room; WebSockets are not counted', async () => {
+    const server = await startServer({ MAX_HTTP_CONNECTIONS: '10' });
+    const client = await listener(server);
+    await withSocket(server.url, first =>
+      withSocket(server.url, async second => {
+        first.send(notifyRequest(BODY));
+        await first.answer();
+        second.send(notifyRequest(BODY));
+        await second.answer();
+        const others = await Promise.all(Array.from({ length: 8 }, () => opened(server)));
+        await withSocket(server.url, async eleventh => {
+          eleventh.send(notifyRequest(BODY));
+          expect((await eleventh.answer()).status).toBe(200);
+          expect(await first.closed).toBe('');
+          second.send(notifyRequest(BODY));
+          expect((await second.answer()).status).toBe(200);
+        });
+        for (const other of others) other.destroy();
+      }),
+    );
+    for (let n = 0; n < 4; n++) expect((await client.next()).type).toBe('notification');
+    await client.quiet();
+  });
+
+  it('turns away who comes where all are being answered', async () => {
+    const server = await startServer({ MAX_HTTP_CONNECTIONS: '10' });
+    // The answer says that the head was read, so that it is being answered.
+    const heads = notifyHead({ ...EXPECT, 'Content-Length': String(BODY.length) });
+    const busy = await Promise.all(Array.from({ length: 10 }, () => opened(server)));
+    for (const socket of busy) {
+      socket.write(heads);
+      await once(socket, 'data');
+    }
+    expect(await isServed(server)).toBe(false);
+    busy[0]?.write(BODY);
+    await once(busy[0] as Socket, 'data');
+    expect(await isServed(server)).toBe(true);
+    for (const socket of busy) socket.destroy();
   });
 });
