@@ -2,7 +2,7 @@ import { describe, expect, it } from '@jest/globals';
 import { rawConnect, type RawClient } from '../clients/raw.js';
 import type { ServerProcess } from '../support/process.js';
 import {
-  after,
+  pass,
   cpuMs,
   publish,
   publishAll,
@@ -27,14 +27,14 @@ describe('a large past', () => {
     'that is all over costs %i clients, who ask for all of it at once, next to nothing',
     async count => {
       const { server, since } = await withPast(() => 1);
-      await after(1500); // until the ttl has passed
+      await pass(1500); // until the ttl has passed
       const opened = await openedAtOnce(server, count, `/ws?since=${since}&rooms=${rooms.join()}`);
       const clients = opened.clients;
       const ids = await Promise.all(clients.map(client => untilSubscribed(client, ROOMS)));
       await opened.judge(`a past that is over, ${count} clients`);
       expect(ids.flat()).toEqual([]);
     },
-    60_000,
+    40_000,
   );
 
   it('of which each client is owed one room, comes to all of them', async () => {
@@ -50,7 +50,7 @@ describe('a large past', () => {
     // A room has both: each second hundred is over.
     const isOver = (index: number) => Math.floor(index / ROOMS) % 2 === 0;
     const { server, since, ids } = await withPast(index => (isOver(index) ? 1 : undefined));
-    await after(1500); // until the ttl has passed
+    await pass(1500); // until the ttl has passed
     const wanted = ids.filter((_, index) => !isOver(index));
     const opened = await openedAtOnce(server, 5, `/ws?since=${since}&rooms=${rooms.join()}`);
     const heard = await Promise.all(opened.clients.map(client => untilHeard(client, wanted.length)));

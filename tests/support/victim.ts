@@ -96,7 +96,7 @@ export async function heldMemory(server: ServerProcess, seconds = 5): Promise<nu
   let least = Number.POSITIVE_INFINITY;
   for (let second = 0; second < seconds; second++) {
     process.kill(server.pid, 'SIGUSR2');
-    await after(1000);
+    await pass(1000);
     least = Math.min(least, rss(server));
   }
   return least;
@@ -182,13 +182,13 @@ export async function comesToBe(isSo: () => boolean, milliseconds: number): Prom
   const deadline = performance.now() + milliseconds;
   while (!isSo()) {
     if (performance.now() > deadline) return false;
-    await after(20);
+    await pass(20);
   }
   return true;
 }
 
 /** For what is about time itself. */
-export function after(milliseconds: number): Promise<void> {
+export function pass(milliseconds: number): Promise<void> {
   return new Promise(resolve => setTimeout(resolve, milliseconds));
 }
 
