@@ -182,7 +182,7 @@ export async function comesToBe(isSo: () => boolean, milliseconds: number): Prom
   const deadline = performance.now() + milliseconds;
   while (!isSo()) {
     if (performance.now() > deadline) return false;
-    await pass(20);
+    await pass(2);
   }
   return true;
 }
@@ -198,4 +198,36 @@ export function tell(what: string, figures: Readonly<Record<string, number | boo
     ([name, value]) => `${name} ${typeof value === 'number' ? Math.round(value * 10) / 10 : value}`,
   );
   process.stdout.write(`${what}: ${parts.join(', ')}\n`);
+}
+
+/**
+ * A peer that never reads, and asks until just one answer finds no room in the system's buffers: the server is held
+ * up by it, and yet reads what comes next.
+ */
+export async function fullPeer(server: { port: number }, request: string): Promise<Socket> {
+  const socket = await deafPeer(server, '');
+  const unsent = () => unsentTo(socket.localPort ?? 0, server.port);
+  let most = 0;
+  for (let stuck = 0; stuck < (most < CERTAINLY_ROOM ? 5 : 1); stuck++) {
+    socket.write(request.repeat(most < CERTAINLY_ROOM ? 10 : 1));
+    if (!(await comesToBe(() => unsent() > most, STUCK_MS))) continue;
+    most = unsent();
+    stuck = -1;
+  }
+  return socket;
+}
+
+// Of the 4 MB that Linux lets wait for one peer.
+const CERTAINLY_ROOM = 3.5 * 1024 * 1024;
+// An answer that was not taken by the system within that is stuck.
+const STUCK_MS = 200;
+
+/** Bytes that the system holds for a peer and could not send to it. */
+function unsentTo(peerPort: number, port: number): number {
+  const [server, peer] = [port, peerPort].map(
+    each => `0100007F:${each.toString(16).toUpperCase().padStart(4, '0')}`,
+  );
+  const table = readFileSync('/proc/net/tcp', 'latin1');
+  const [, unsent = '0'] = new RegExp(`${server} ${peer} .. (\\w+):`).exec(table) ?? [];
+  return Number.parseInt(unsent, 16);
 }
