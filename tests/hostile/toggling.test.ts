@@ -1,8 +1,8 @@
-import { Agent, request } from 'node:http';
+import { connect, type Socket } from 'node:net';
 import { describe, expect, it } from '@jest/globals';
 import { type RawClient, rawConnect } from '../clients/raw.js';
 import type { ServerProcess } from '../support/process.js';
-import { KEY } from '../support/server.js';
+import { notifyRequest } from '../support/raw.js';
 import { publish, type Receipt, startPulse, startVictim, tell } from '../support/victim.js';
 
 const TOGGLES = 16_000;
@@ -13,8 +13,8 @@ const LATEST_MS = 250;
 // A turn of the event loop that takes longer is felt by everybody.
 const LONGEST_TURN_MS = 100;
 // Frames that are under way: the server takes one a turn, and others come between.
-const AHEAD = 4;
-const PUBLISHERS = 3;
+const AHEAD = 1;
+const UNDER_WAY = 2;
 const ROOM = 'public.toggled';
 
 describe('a client that joins and leaves a room thousands of times', () => {
@@ -86,45 +86,39 @@ function stretchesOf(ids: readonly string[], seen: ReadonlySet<string>): number 
   return ids.filter((id, index) => index > 0 && seen.has(id) && !seen.has(ids[index - 1] ?? '')).length;
 }
 
-/** Some publishers that post one notification after the other, until `stop`. */
+/** A publisher with some posts under way on one connection, until `stop`. */
 class Publishing {
-  readonly #agent = new Agent({ keepAlive: true });
   readonly #ids: string[] = [];
-  readonly #port: number;
-  readonly #all: Promise<void>[];
+  readonly #socket: Socket;
+  readonly #done: Promise<void>;
+  #underWay = UNDER_WAY;
   #stopped = false;
 
   constructor({ port }: ServerProcess) {
-    this.#port = port;
-    this.#all = Array.from({ length: PUBLISHERS }, () => this.#run());
+    const post = notifyRequest(JSON.stringify({ room: ROOM, event: 'e' }));
+    this.#socket = connect({ host: '127.0.0.1', port });
+    for (let first = 0; first < UNDER_WAY; first++) this.#socket.write(post);
+    let rest = '';
+    this.#done = new Promise((resolve, reject) => {
+      this.#socket.on('error', reject).on('close', () => reject(new Error('the publisher was closed')));
+      this.#socket.setEncoding('latin1').on('data', (text: string) => {
+        rest += text;
+        for (const [whole, id = ''] of rest.matchAll(/"id":"([^"]+)"/g)) {
+          rest = rest.slice(rest.indexOf(whole) + whole.length);
+          this.#ids.push(id);
+          if (this.#stopped) this.#underWay--;
+          else this.#socket.write(post);
+        }
+        if (this.#underWay === 0) resolve();
+      });
+    });
   }
 
-  /** The ids of all of them, in order. */
+  /** The ids of all, in order. */
   async stop(): Promise<string[]> {
     this.#stopped = true;
-    await Promise.all(this.#all);
-    this.#agent.destroy();
-    return this.#ids.sort((a, b) => a.localeCompare(b, 'en', { numeric: true }));
-  }
-
-  async #run(): Promise<void> {
-    while (!this.#stopped) this.#ids.push(await this.#post());
-  }
-
-  #post(): Promise<string> {
-    const headers = { authorization: `Bearer ${KEY}`, 'content-type': 'application/json' };
-    const options = { port: this.#port, path: '/notify', method: 'POST', agent: this.#agent, headers };
-    return new Promise((resolve, reject) => {
-      request({ host: '127.0.0.1', ...options })
-        .on('error', reject)
-        .on('response', response => {
-          let text = '';
-          response.setEncoding('utf8').on('data', (part: string) => {
-            text += part;
-          });
-          response.on('end', () => resolve(JSON.parse(text).id));
-        })
-        .end(JSON.stringify({ room: ROOM, event: 'e' }));
-    });
+    await this.#done;
+    this.#socket.destroy();
+    return this.#ids;
   }
 }
