@@ -2,6 +2,7 @@ import { describe, expect, it } from '@jest/globals';
 import type { ServerProcess } from '../support/process.js';
 import {
   type Beat,
+  openFilesLimit,
   publish,
   quantile,
   type Receipt,
@@ -18,6 +19,9 @@ const PULSE_MS = 10;
 const MOST_FAULTS = 10;
 // A batch is at most 8 MiB.
 const MOST_BYTES = 8 * 1024 * 1024;
+
+// As many as one process may have sockets for, beside what it has otherwise.
+const LISTENERS = Math.min(15_000, openFilesLimit() - 1000);
 
 interface Results {
   results: (Partial<Receipt> & { error?: { status: number; code: string; errors: unknown[] } })[];
@@ -60,14 +64,15 @@ describe('a body as large as one may be', () => {
 
 describe('much for many', () => {
   it.each([
-    ['a batch of 1,000 to a room', 2000, { room: 'public.many' }],
-    ['a batch of 1,000 to everyone', 2000, { everyone: true }],
+    ['a batch of 1,000 to a room', 1000, { room: 'public.many' }],
+    ['a batch of 1,000 to everyone', 1000, { everyone: true }],
+    ['one to everyone', 1, { everyone: true }],
   ])(
-    'keeps nobody waiting, and comes in order: %s with %i listeners',
-    async (what, count, address) => {
+    `keeps nobody waiting, and comes in order: %s, with ${LISTENERS} listeners`,
+    async (what, size, address) => {
       const server = await startVictim();
-      const listeners = await startListeners(server, count, 'public.many');
-      const batch = Array.from({ length: 1000 }, () => ({ ...address, event: 'e' }));
+      const listeners = await startListeners(server, LISTENERS, 'public.many');
+      const batch = Array.from({ length: size }, () => ({ ...address, event: 'e' }));
       const {
         answer: [{ status, body }, heard],
         beats,
@@ -75,11 +80,11 @@ describe('much for many', () => {
         const answer = await publish<Results>(server, batch);
         return [answer, await listeners.heard(String(answer.body.results.at(-1)?.id))] as const;
       });
-      judge(`${what} with ${count} listeners`, beats);
+      judge(`${what} with ${LISTENERS} listeners`, beats);
       expect(status).toBe(200);
       const ids = body.results.map(({ id }) => id);
       expect(heard).toMatchObject({ ids, alike: true, closed: 0 });
-      expect(body.results.every(({ connections }) => connections === count)).toBe(true);
+      expect(body.results.every(({ connections }) => connections === LISTENERS)).toBe(true);
     },
     80_000,
   );

@@ -73,6 +73,12 @@ export function connectionsOf({ pid }: { pid: number }): number {
   }).length;
 }
 
+/** How many files and sockets a process started from here can open (Node raises itself to the hard limit). */
+export function openFilesLimit(): number {
+  const [, hard] = /^Max open files\s+\S+\s+(\S+)/m.exec(readFileSync('/proc/self/limits', 'latin1')) ?? [];
+  return hard === 'unlimited' ? Number.POSITIVE_INFINITY : Number(hard);
+}
+
 /** Milliseconds of CPU that all threads of the process have used. */
 export function cpuMs({ pid }: { pid: number }): number {
   return readdirSync(`/proc/${pid}/task`).reduce((sum, thread) => {
