@@ -1,7 +1,8 @@
 import type { Socket } from 'node:net';
 import { describe, expect, it } from '@jest/globals';
-import { KEY } from '../support/server.js';
+import { rawConnect } from '../clients/raw.js';
 import { notifyHead, withSocket } from '../support/raw.js';
+import { KEY } from '../support/server.js';
 import {
   comesToBe,
   connectionsOf,
@@ -73,18 +74,10 @@ describe('connections that say nothing, or never come to the point', () => {
 
   it('keep out no WebSocket, and those are not counted', async () => {
     const server = await startVictim({ MAX_HTTP_CONNECTIONS: '10' });
-    await withSocket(server.url, async client => {
-      const upgrade =
-        'GET /ws?room=public.a HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n' +
-        'Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n';
-      client.send(upgrade);
-      expect((await client.answer()).status).toBe(101);
-      const others = Array.from({ length: 30 }, () => deafPeer(server, upgrade));
-      await Promise.all(others);
-      for (let peer = 0; peer < 30; peer++) await deafPeer(server, '');
-      const report = await fetch(`${server.url}/health`, { headers: { authorization: `Bearer ${KEY}` } });
-      expect(await report.json()).toMatchObject({ connections: 31 });
-    });
+    for (let client = 0; client < 30; client++) await rawConnect(server.url, '/ws?room=public.a');
+    for (let peer = 0; peer < 30; peer++) await deafPeer(server, '');
+    const report = await fetch(`${server.url}/health`, { headers: { authorization: `Bearer ${KEY}` } });
+    expect(await report.json()).toMatchObject({ connections: 30 });
   }, 20_000);
 
   it('keep nobody waiting while a thousand of them come and go', async () => {

@@ -1,9 +1,9 @@
 import { describe, expect, it } from '@jest/globals';
-import { rawConnect, type RawClient } from '../clients/raw.js';
+import { type RawClient, rawConnect } from '../clients/raw.js';
 import type { ServerProcess } from '../support/process.js';
 import {
-  pass,
   cpuMs,
+  pass,
   publish,
   publishAll,
   quantile,

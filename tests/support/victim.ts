@@ -188,7 +188,7 @@ export async function comesToBe(isSo: () => boolean, milliseconds: number): Prom
   const deadline = performance.now() + milliseconds;
   while (!isSo()) {
     if (performance.now() > deadline) return false;
-    await pass(2);
+    await pass(10);
   }
   return true;
 }
@@ -226,7 +226,7 @@ export async function fullPeer(server: { port: number }, request: string): Promi
 // Of the 4 MB that Linux lets wait for one peer.
 const CERTAINLY_ROOM = 3.5 * 1024 * 1024;
 // An answer that was not taken by the system within that is stuck.
-const STUCK_MS = 200;
+const STUCK_MS = 500;
 
 /** Bytes that the system holds for a peer and could not send to it. */
 function unsentTo(peerPort: number, port: number): number {
