@@ -1,6 +1,7 @@
 /**
  * npm run soak                     ten minutes of ordinary and of bad days, in small
  * npm run soak -- --minutes 60     longer; what grows slowly shows only then
+ * npm run soak -- --attack         strangers do their worst meanwhile, and publishers must not feel it
  *
  * The real server with the disk journal and a small retention, so that trimming never rests. Publishers that insist,
  * listeners that come back, some that stop reading for a while and some that come and go; all of them know what they
@@ -18,6 +19,7 @@ import { Crowd } from './soak/crowd.js';
 import { growthOf, isLongEnough } from './soak/growth.js';
 import { Publisher } from './soak/publisher.js';
 import { Server } from './soak/server.js';
+import { Strangers } from './soak/strangers.js';
 import { Wrongs } from './soak/wrongs.js';
 import { count } from './table.js';
 
@@ -28,8 +30,11 @@ const SHORT_SECONDS = [3, 12];
 const LONG_SECONDS = [30, 600]; // a fifth of the run, within these
 const SAMPLE_MS = 1_000;
 const SETTLE_SECONDS = 60;
+const TARGET_P99_MS = 250; // of a publish, under attack: what a page does not notice
 
-const { values: options } = parseArgs({ options: { minutes: { type: 'string', default: '10' } } });
+const { values: options } = parseArgs({
+  options: { minutes: { type: 'string', default: '10' }, attack: { type: 'boolean', default: false } },
+});
 const minutes = Number(options.minutes);
 if (!(minutes > 0)) throw new Error('--minutes takes a number above 0');
 const seconds = minutes * 60;
@@ -63,11 +68,14 @@ process.once('uncaughtException', error => {
   verdict();
   process.exit(1);
 });
-console.log(`node ${process.version}, ${minutes} minutes, ${directory}`);
+console.log(
+  `node ${process.version}, ${minutes} minutes${options.attack ? ', under attack' : ''}, ${directory}`,
+);
 
 await crowd.everybodyIsIn();
 const published = Promise.all(publishers.map(publisher => publisher.run()));
 crowd.stir();
+const strangers = options.attack ? new Strangers({ port: server.port, wrongs }) : undefined;
 const sampling = setInterval(() => sample(lives.at(-1)).catch(() => undefined), SAMPLE_MS);
 const telling = setInterval(tell, 60_000);
 
@@ -83,6 +91,7 @@ for (let life = 0; !ending.signal.aborted; life++) {
 }
 
 clearInterval(telling);
+await strangers?.stop();
 await settle();
 clearInterval(sampling);
 tell();
@@ -143,17 +152,28 @@ function verdict() {
   );
   for (const [number, life] of lives.entries()) {
     if (!isLongEnough(life)) continue;
-    for (const { what, first, last, unit, grew } of growthOf(life)) {
+    for (const { what, first, last, unit, grew } of growthOf(life, options)) {
       console.log(`life ${number + 1}: ${what} ${first} → ${last} ${unit}${grew ? ': GREW' : ''}`);
       if (grew) wrongs.note('grew', `${what} in life ${number + 1}: from ${first} to ${last} ${unit}`);
     }
   }
   if (!lives.some(isLongEnough)) console.log('no life was long enough to tell whether something grows');
+  if (strangers !== undefined) tellOfAttack();
   console.log(`told that the past is gone after a long absence: ${crowd.pastGone}`);
   for (const what of ['lost', 'doubled', 'out of order']) console.log(`${what}: ${wrongs.count(what)}`);
   for (const line of wrongs.lines()) console.log(line);
   console.log(wrongs.any ? `\nWRONG: ${wrongs.summary()}; see ${directory}` : '\nall is well');
   if (!wrongs.any) rmSync(directory, { recursive: true, force: true });
+}
+
+function tellOfAttack() {
+  const latencies = publishers.flatMap(publisher => publisher.latencies).sort((a, b) => a - b);
+  const [p50 = 0, p99 = 0] = [0.5, 0.99].map(share => latencies[Math.floor(share * latencies.length)]);
+  console.log(`attacks: ${strangers.summary()}`);
+  console.log(
+    `publish latency: p50 ${p50.toFixed(1)} ms, p99 ${p99.toFixed(1)} ms (to be under ${TARGET_P99_MS} ms)`,
+  );
+  if (p99 >= TARGET_P99_MS) wrongs.note('slow', `p99 of a publish was ${p99.toFixed(1)} ms`);
 }
 
 function accepted() {

@@ -13,6 +13,8 @@ export class Publisher {
   accepted = 0;
   /** How often a post had to be made again. */
   retries = 0;
+  /** How long each accepted post took, in milliseconds; those before it that failed are left out. */
+  latencies = [];
   #number;
   #port;
   #wrongs;
@@ -70,8 +72,10 @@ export class Publisher {
       key: `${this.#number}:${number}`,
     });
     for (let tries = 1; ; tries++) {
+      const began = performance.now();
       const answer = await this.#post(body);
       if (answer?.status === 200) {
+        this.latencies.push(performance.now() - began);
         if (tries === 1 && JSON.parse(answer.text).duplicate)
           this.#wrongs.note(
             'duplicate',
