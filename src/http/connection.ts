@@ -2,7 +2,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 
 // Bytes that node:http is given at a time: it makes objects for every request in them before anyone can stop it.
-const PIECE_BYTES = 4096;
+const PIECE_BYTES = 2048;
 
 /** Told when a connection begins or ends to answer. */
 export interface ConnectionEvents {

@@ -18,7 +18,7 @@ import { refuse, sendProblem } from './problem.js';
 // Longer than the idle time of the usual proxies and of PHP's handles, so that it is not us who close first.
 const KEEP_ALIVE_MS = 75_000;
 // A peer that takes nothing of its answer for so long is dropped; where it took some of it, after twice as long.
-const STUCK_MS = 15_000;
+const STUCK_MS = 10_000;
 const CHECK_MS = 500;
 // Thousands come back at once after a restart; the system takes less where it is set to (somaxconn).
 const BACKLOG = 65535;
