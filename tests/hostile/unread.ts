@@ -20,6 +20,7 @@ const LATEST_WHILE_ARRIVING_MS = 1000;
 const ARRIVING_MS = 10_000;
 // A page does not notice that.
 const LATEST_AFTERWARDS_MS = 250;
+
 /** Forty at once, who never read; how many connections there were before them. */
 export async function askedAndNotRead(server: ServerProcess, request: string): Promise<number> {
   // What the first requests of all leave behind is nobody's fault.
