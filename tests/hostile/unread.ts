@@ -20,8 +20,12 @@ const LATEST_WHILE_ARRIVING_MS = 1000;
 const ARRIVING_MS = 10_000;
 // A page does not notice that.
 const LATEST_AFTERWARDS_MS = 250;
-/** Forty at once, who never read; how many connections there were before them. */
-export async function askedAndNotRead(server: ServerProcess, request: string): Promise<number> {
+
+/** Forty at once, who never read: when they came, and how many connections there were before. */
+export async function askedAndNotRead(
+  server: ServerProcess,
+  request: string,
+): Promise<{ began: number; connections: number }> {
   // What the first requests of all leave behind is nobody's fault.
   for (let warm = 0; warm < 200; warm++) await fetch(`${server.url}/client.js`).then(got => got.text());
   const before = await heldMemory(server, 2);
@@ -49,5 +53,5 @@ export async function askedAndNotRead(server: ServerProcess, request: string): P
   expect(held).toBeLessThan(MOST_HELD);
   expect(whileArriving).toBeLessThan(LATEST_WHILE_ARRIVING_MS);
   expect(afterwards).toBeLessThan(LATEST_AFTERWARDS_MS);
-  return connections;
+  return { began, connections };
 }

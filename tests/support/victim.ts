@@ -207,24 +207,36 @@ export function tell(what: string, figures: Readonly<Record<string, number | boo
 }
 
 /**
- * A peer that never reads, and asks until just one answer finds no room in the system's buffers: the server is held
- * up by it, and yet reads what comes next.
+ * A peer that never reads, and asks until an answer or two find no room in the system's buffers: the server is held
+ * up by them, and yet reads what comes next.
  */
-export async function fullPeer(server: { port: number }, request: string): Promise<Socket> {
+export async function fullPeer(
+  server: { port: number },
+  request: string,
+  answerBytes: number,
+): Promise<Socket> {
   const socket = await deafPeer(server, '');
-  const unsent = () => unsentTo(socket.localPort ?? 0, server.port);
-  let most = 0;
-  for (let stuck = 0; stuck < (most < CERTAINLY_ROOM ? 5 : 1); stuck++) {
-    socket.write(request.repeat(most < CERTAINLY_ROOM ? 10 : 1));
-    if (!(await comesToBe(() => unsent() > most, STUCK_MS))) continue;
-    most = unsent();
-    stuck = -1;
+  for (let asked = 0; asked * answerBytes < CERTAINLY_ROOM; asked += 10) {
+    socket.write(request.repeat(10));
+    await pass(5);
+  }
+  let before = -answerBytes;
+  let now = 0;
+  const hasGrown = () => {
+    now = unsentTo(socket.localPort ?? 0, server.port);
+    return now >= before + answerBytes;
+  };
+  // Two answers at a time, for to look is slow where the system has many connections.
+  while (await comesToBe(hasGrown, STUCK_MS)) {
+    before = now;
+    socket.write(request.repeat(2));
+    await pass(10);
   }
   return socket;
 }
 
 // Of the 4 MB that Linux lets wait for one peer.
-const CERTAINLY_ROOM = 3.5 * 1024 * 1024;
+const CERTAINLY_ROOM = 3.3 * 1024 * 1024;
 // An answer that was not taken by the system within that is stuck.
 const STUCK_MS = 500;
 
