@@ -6,13 +6,14 @@ import { type Caller, Door, type Every, Timetable } from './clients/index.js';
 import { clusters } from './cluster/index.js';
 import type { Config } from './config.js';
 import { Postroom } from './core/postroom.js';
-import { type Journal, journals } from './journal/index.js';
 import { Listener, type Place } from './http/index.js';
+import { type Journal, journals } from './journal/index.js';
 import { callerAddress } from './model/caller.js';
 import { type Clock, systemClock } from './model/clock.js';
 import { notificationParser } from './model/notification.js';
 import { Patterns } from './model/pattern.js';
 import { Refusals } from './model/refusals.js';
+import { TurnBudget, Turns } from './model/turns.js';
 import { createApp, handleRemovals, type SourceReport } from './ops/index.js';
 import { Intake, NotifyEndpoint, type Source, sources, waitBriefly } from './sources/index.js';
 
@@ -115,6 +116,8 @@ export async function createServer(
       postroom,
       tokens: new Tokens(secrets, config.JWT_PUBLIC_KEY, now),
       timetable,
+      budget: new TurnBudget(),
+      turns: new Turns(session => session.goOn()),
       log,
       refusals,
       now,

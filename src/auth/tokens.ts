@@ -1,8 +1,8 @@
 import { createPublicKey, createSecretKey, type KeyObject } from 'node:crypto';
 import jwt from 'jsonwebtoken';
 import { z } from 'zod';
-import { isShortText } from '../model/text.js';
 import { MAX_WILDCARDS, Patterns } from '../model/pattern.js';
+import { isShortText } from '../model/text.js';
 import type { Identity } from './identity.js';
 
 /** Seconds that the clocks of the signer and of this machine may differ. */

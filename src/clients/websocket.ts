@@ -9,6 +9,7 @@ import { CLOSE, type CloseReason } from '../model/close.js';
 import { isNear } from '../model/near.js';
 import type { Patterns } from '../model/pattern.js';
 import type { Refusals } from '../model/refusals.js';
+import type { TurnBudget, Turns } from '../model/turns.js';
 import type { WsSocket } from './socket.js';
 import type { Timed, Timetable } from './timetable.js';
 import {
@@ -41,6 +42,9 @@ export interface SessionContext {
   readonly timetable: Timetable;
   readonly log: Logger;
   readonly refusals: Refusals;
+  /** Frames of many clients that come in one turn of the event loop are spread over several. */
+  readonly budget: TurnBudget;
+  readonly turns: Turns<{ goOn(): void }>;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
   readonly settings: {
@@ -184,6 +188,17 @@ class Session implements Timed {
     if (this.#connection.closed) return;
     // At most what was read from the network before it was paused.
     if (this.#held !== undefined) return void this.#held.push([data, isBinary]);
+    if (this.#context.budget.isSpent()) {
+      this.#hold().push([data, isBinary]);
+      return this.#context.turns.push(this);
+    }
+    this.#take(data, isBinary);
+  }
+
+  #take(data: RawData, isBinary: boolean): void {
+    if (this.#connection.closed) return;
+    // One before it may have to wait.
+    if (this.#held !== undefined) return void this.#held.push([data, isBinary]);
     try {
       if (isBinary) this.#close(CLOSE.binary);
       else this.#answer(String(data));
@@ -191,6 +206,21 @@ class Session implements Timed {
     } catch (error) {
       this.#fail(error);
     }
+  }
+
+  /** What the client sends waits from now on. */
+  #hold(): [data: RawData, isBinary: boolean][] {
+    this.#held = [];
+    this.#socket.hold();
+    return this.#held;
+  }
+
+  /** Takes what waits, and what comes from now on. */
+  goOn(): void {
+    const held = this.#held ?? [];
+    this.#held = undefined;
+    this.#socket.release();
+    for (const [data, isBinary] of held) this.#take(data, isBinary);
   }
 
   #fail(error: unknown): void {
@@ -240,16 +270,12 @@ class Session implements Timed {
   /** What else the client sends waits meanwhile, so that its frames keep their order. Once for a connection: it is enough. */
   #subscribeLater(room: string, since: string, ref: Ref): void {
     this.#hasWaited = true;
-    this.#held = [];
-    this.#socket.hold();
+    this.#hold();
     this.#context.postroom
       .catchUp(since)
       .then(() => {
         if (!this.#connection.closed) this.#subscribeNow(room, since, ref);
-        this.#socket.release();
-        const held = this.#held ?? [];
-        this.#held = undefined;
-        for (const [data, isBinary] of held) this.#receive(data, isBinary);
+        this.goOn();
       })
       .catch(error => this.#fail(error));
   }

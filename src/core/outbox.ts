@@ -1,6 +1,6 @@
+import { Turns } from '../model/turns.js';
 import type { Connection } from './connection.js';
 import { Owed } from './owed.js';
-import { Turns } from '../model/turns.js';
 
 /** Whom the outbox tells. */
 export interface OutboxEvents {

@@ -6,13 +6,13 @@ import { compareMoments, type Id, type Moment, parseId } from '../model/id.js';
 import type { Entry, Notification } from '../model/notification.js';
 import { unavailable } from '../model/problem.js';
 import type { Retention } from '../model/retention.js';
+import { inTurns } from '../model/turns.js';
 import { Connection, type Encoder, type Replay, type Socket } from './connection.js';
 import { Frames } from './frames.js';
 import { Hub } from './hub.js';
 import { Outbox } from './outbox.js';
 import { Reader } from './reader.js';
 import { type Range, Seen } from './seen.js';
-import { inTurns } from '../model/turns.js';
 import { Window } from './window.js';
 
 const TRIM_INTERVAL_MS = 1000;

@@ -3,10 +3,10 @@ import { CLOSE, type CloseReason } from '../model/close.js';
 import type { Fifo } from '../model/fifo.js';
 import { Heap } from '../model/heap.js';
 import type { Entry } from '../model/notification.js';
+import { Turns } from '../model/turns.js';
 import type { Connection, Reading, Replay } from './connection.js';
 import type { Frames } from './frames.js';
 import type { Outbox } from './outbox.js';
-import { Turns } from '../model/turns.js';
 import type { Window } from './window.js';
 
 // Bytes that a reader is given at a time: enough for a good pace, little enough that thousands take turns.
@@ -198,7 +198,12 @@ export class Reader {
         reading.cursor = next + 1;
       }
     } finally {
-      for (const [address, count] of over) this.#window.passOver(address, count);
+      let mayRenew = true;
+      for (const [address, count] of over) {
+        const isRenewed = this.#window.passOver(address, count, mayRenew);
+        // One list is enough for one turn.
+        mayRenew &&= !isRenewed;
+      }
     }
   }
 

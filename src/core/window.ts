@@ -163,17 +163,30 @@ export class Window {
     return ttl !== undefined && time + ttl * 1000 <= this.#now();
   }
 
-  /** A reader has met so many of `replayableOf` whose ttl is over. When they were many, they are taken out for all. */
-  passOver(address: Address, count: number): void {
+  /**
+   * A reader has met so many of `replayableOf` whose ttl is over: they are taken out for all. Those in front go at once,
+   * those in between when they are many: then the list is made anew. Returns whether it was.
+   * @param mayRenew whether there is time for that now
+   */
+  passOver(address: Address, count: number, mayRenew = true): boolean {
     const past = this.#pasts.get(address);
-    if (past?.replayable === undefined) return;
+    if (past?.replayable === undefined) return false;
     past.passedOver += count;
-    if (2 * past.passedOver < past.replayable.size) return;
+    for (let left = count; left > 0; left--) {
+      const first = past.replayable.at(past.replayable.first);
+      if (first === undefined || !this.#isOverAt(first)) break;
+      past.replayable.shift();
+      past.passedOver--;
+    }
+    if (!mayRenew || 2 * past.passedOver < past.replayable.size) return false;
     past.passedOver = 0;
-    past.replayable = past.replayable.copy(position => {
-      const entry = this.entryAt(position);
-      return entry !== undefined && !this.isOver(entry);
-    });
+    past.replayable = past.replayable.copy(position => !this.#isOverAt(position));
+    return true;
+  }
+
+  #isOverAt(position: number): boolean {
+    const entry = this.entryAt(position);
+    return entry === undefined || this.isOver(entry);
   }
 
   /** Whether something between two positions, the second left out, is addressed to an address. */

@@ -10,6 +10,8 @@ export interface ConnectionEvents {
   request(connection: HttpConnection, request: IncomingMessage, response: ServerResponse): void;
   /** All that was asked is answered. */
   idle(connection: HttpConnection): void;
+  /** Whether what was read must wait for a turn of the event loop that has more time; then `goOn` is called in it. */
+  mustWait(connection: HttpConnection): boolean;
 }
 
 /**
@@ -29,6 +31,8 @@ export class HttpConnection {
   /** Requests that came in one piece with the one that is being answered. */
   #next: [request: IncomingMessage, response: ServerResponse][] | undefined;
   #isReleased = false;
+  /** What was read waits for its turn. */
+  #isWaiting = false;
 
   constructor(socket: Socket, events: ConnectionEvents) {
     this.socket = socket;
@@ -68,22 +72,29 @@ export class HttpConnection {
     this.socket.on('data', ignore);
   }
 
+  /** Its turn has come. */
+  goOn(): void {
+    this.#isWaiting = false;
+    if (!this.socket.destroyed && !this.#isReleased) this.#handOn();
+  }
+
   /** Returns whether more may be read. */
   #take(chunk: Buffer | null): boolean {
     if (chunk === null) this.#hasEnded = true;
     else this.#held = this.#held === undefined ? chunk : Buffer.concat([this.#held, chunk]);
+    this.#isWaiting ||= this.#events.mustWait(this);
     return this.#handOn();
   }
 
   /** Gives node:http what belongs to a request that is to be read now. */
   #handOn(): boolean {
     let isMoreWanted = true;
-    while (this.#held !== undefined && !this.#isReleased && !this.#isUnanswered()) {
+    while (this.#held !== undefined && !this.#isReleased && !this.#isWaiting && !this.#isUnanswered()) {
       const held = this.#held;
       this.#held = held.length <= PIECE_BYTES ? undefined : held.subarray(PIECE_BYTES);
       isMoreWanted = this.#push(held.length <= PIECE_BYTES ? held : held.subarray(0, PIECE_BYTES));
     }
-    if (this.#held !== undefined) return false;
+    if (this.#held !== undefined || this.#isWaiting) return false;
     // Of a peer that has ended its side node:http answers nothing more.
     if (!this.#hasEnded || this.#isUnanswered()) return isMoreWanted;
     this.#hasEnded = false;
@@ -107,11 +118,11 @@ export class HttpConnection {
     if (this.socket.destroyed || this.#isReleased) return;
     // Others get their turn between two answers to one peer.
     if (this.#next !== undefined || this.#held !== undefined || this.#hasEnded)
-      setImmediate(() => this.#goOn());
+      setImmediate(() => this.#answerNext());
     else this.#events.idle(this);
   }
 
-  #goOn(): void {
+  #answerNext(): void {
     if (this.socket.destroyed || this.#isReleased) return;
     const next = this.#next?.shift();
     if (this.#next?.length === 0) this.#next = undefined;

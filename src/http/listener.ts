@@ -11,6 +11,7 @@ import type { Duplex } from 'node:stream';
 import type { Logger } from 'pino';
 import { Problem } from '../model/problem.js';
 import { StartError } from '../model/start-error.js';
+import { TurnBudget, Turns } from '../model/turns.js';
 import { isSocketPath, listenOnFile, SocketInUse } from '../unix/socket-file.js';
 import { type ConnectionEvents, HttpConnection } from './connection.js';
 import { refuse, sendProblem } from './problem.js';
@@ -56,6 +57,8 @@ export class Listener {
   readonly #idle = new Set<HttpConnection>();
   /** Called on a socket that has closed. */
   readonly #forget: (this: Socket) => void;
+  readonly #budget = new TurnBudget();
+  readonly #waiting = new Turns<HttpConnection>(connection => connection.goOn());
   #isStopping = false;
 
   constructor(options: ListenerOptions) {
@@ -169,6 +172,11 @@ export class Listener {
       // What was asked is answered, and nothing more will be.
       if (this.#isStopping) connection.socket.destroySoon();
       else this.#idle.add(connection);
+    },
+    mustWait: connection => {
+      if (!this.#budget.isSpent()) return false;
+      this.#waiting.push(connection);
+      return true;
     },
   };
 

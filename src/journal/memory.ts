@@ -1,6 +1,6 @@
+import type { Clock } from '../model/clock.js';
 import { Fifo } from '../model/fifo.js';
 import { formatId, type Id, IdClock } from '../model/id.js';
-import type { Clock } from '../model/clock.js';
 import type { Notification } from '../model/notification.js';
 import { unavailable } from '../model/problem.js';
 import { memoryOf, type Retention } from '../model/retention.js';

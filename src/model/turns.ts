@@ -48,6 +48,22 @@ export class Turns<T> {
   };
 }
 
+/** How long this turn of the event loop has been at work already, for what comes from many at once. */
+export class TurnBudget {
+  #end: number | undefined;
+
+  /** Whether the turn has worked for 5 ms since this was first asked in it: what comes now had better wait. */
+  isSpent(): boolean {
+    const now = performance.now();
+    if (this.#end !== undefined) return now >= this.#end;
+    this.#end = now + TURN_MS;
+    setImmediate(() => {
+      this.#end = undefined;
+    });
+    return false;
+  }
+}
+
 /** Does something for each item, in order, in as many turns of the event loop as that needs. */
 export async function inTurns<T>(items: Iterable<T>, act: (item: T) => void): Promise<void> {
   let end = performance.now() + TURN_MS;

@@ -1,6 +1,6 @@
+import type { IncomingMessage } from 'node:http';
 import express, { type ErrorRequestHandler, type Express } from 'express';
 import helmet from 'helmet';
-import type { IncomingMessage } from 'node:http';
 import type { Logger } from 'pino';
 import type { Cluster } from '../cluster/cluster.js';
 import { internalProblem, PROBLEM_TYPE, Problem } from '../model/problem.js';

@@ -1,8 +1,8 @@
 import type { Intake } from './intake.js';
 import type { Source, SourceSettings } from './source.js';
 
-export { NotifyEndpoint } from './http.js';
 export { waitBriefly } from './attempts.js';
+export { NotifyEndpoint } from './http.js';
 export { Intake } from './intake.js';
 export type { Source, SourceStatus } from './source.js';
 

@@ -5,9 +5,9 @@ import type { Postroom } from '../core/postroom.js';
 import { elementTexts } from '../model/json.js';
 import {
   type KeyBeside,
+  maxBodyBytes,
   type Notification,
   type ParseNotifications,
-  maxBodyBytes,
 } from '../model/notification.js';
 import { Problem } from '../model/problem.js';
 import { reasonOf } from '../model/reason.js';
