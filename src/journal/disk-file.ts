@@ -11,7 +11,7 @@ export interface Tables {
   readonly records: Database<Buffer, EntryKey>;
   /** The id that each idempotency key stands for. */
   readonly keys: Database<Id, string>;
-  /** `format`; `floor`: the newest trimmed id; `newest`: the newest id. */
+  /** `format`; `floor`: the newest trimmed id; `newest`: the newest id; `probe`: written to see whether that can be done. */
   readonly meta: Database<string, string>;
 }
 

@@ -276,7 +276,7 @@ export class DiskJournal implements Journal {
 
   /**
    * One more commit behind the last, so that a power failure in a quiet moment does not undo that one. It writes
-   * what is there already.
+   * what the probe writes, and nobody reads it.
    */
   async #seal(): Promise<void> {
     this.#sealTimer = undefined;
@@ -284,9 +284,9 @@ export class DiskJournal implements Journal {
     await this.#touch(this.#stores).catch(async (error: unknown) => this.#fail(await commitError(error)));
   }
 
-  /** Writes what is there already. Rejects where nothing can be written. */
+  /** Writes something that nobody reads. Rejects where nothing can be written. */
   async #touch({ meta }: Stores): Promise<void> {
-    await meta.put('newest', sealedId(this.#stored));
+    await meta.put('probe', String(this.now()));
   }
 
   /** It is in the journal whatever happens now, and those behind it must not wait. */

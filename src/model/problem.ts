@@ -68,7 +68,7 @@ export const MAX_FAULTS = 10;
 export function invalidNotification(faults: readonly Fault[]): Problem {
   const told = faults.slice(0, MAX_FAULTS);
   const detail = told.map(({ path, message }) => (path === '' ? message : `${path} ${message}`)).join('; ');
-  return new Problem('invalid_notification', `${detail}.`, { faults: told });
+  return new Problem('invalid_notification', detail.endsWith('?') ? detail : `${detail}.`, { faults: told });
 }
 
 /** The problem for what will work again by itself, with when to try, in seconds. */

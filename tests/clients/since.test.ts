@@ -1,7 +1,15 @@
-import { describe, expect, it } from '@jest/globals';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, describe, expect, it } from '@jest/globals';
 import { connect, type TestClient, token } from '../support/client.js';
 import { startServer, type TestServer } from '../support/server.js';
 import { clockOf } from '../support/clock.js';
+
+const directories: string[] = [];
+afterAll(() => {
+  for (const directory of directories) rmSync(directory, { recursive: true });
+});
 
 /** The data of so many notifications that come next, which must be next. */
 async function data(client: TestClient, count: number): Promise<unknown[]> {
@@ -205,6 +213,39 @@ describe('the end of the past', () => {
     expect(still.recovered).toBe(true);
     expect(await data(still.client, 1)).toEqual([3]);
     expect((await recovered(third)).recovered).toBe(true);
+  });
+
+  it.each(['memory', 'disk'])('comes in time also where the clock is set back: %s', async journal => {
+    const directory = mkdtempSync(join(tmpdir(), 'since-'));
+    directories.push(directory);
+    let [now, elapsed] = [Date.now(), 0];
+    const clock = clockOf(
+      () => now,
+      () => elapsed,
+    );
+    const settings = { RETENTION_SECONDS: '60', JOURNAL: journal, DATA_DIR: directory };
+    const server = await startServer(settings, { clock });
+    const past = await publish(server, 'public.a', 1, 2);
+    await server.notify({ room: 'public.a', event: 'e', data: 'short', ttl: 10 });
+    const heard = async () => {
+      const client = await connect(server.ws(`/?room=public.a&since=${past[0]}`));
+      const { recovered } = await client.next();
+      await client.nextOf('subscribed');
+      // It comes behind all of the past.
+      await server.notify({ room: 'public.a', event: 'e', data: 'live', ttl: 0 });
+      const found = [];
+      for (let frame = await client.next(); frame.data !== 'live'; frame = await client.next())
+        found.push(frame.data);
+      return { recovered, found };
+    };
+    expect(await heard()).toEqual({ recovered: true, found: [2, 'short'] });
+    now -= 3_600_000;
+    elapsed += 11_000;
+    expect(await heard()).toEqual({ recovered: true, found: [2] });
+    elapsed += 50_000;
+    // It is trimmed at the end of a turn in which something comes.
+    await server.notify({ room: 'public.a', event: 'e', data: 3 });
+    expect((await heard()).recovered).toBe(false);
   });
 
   it('is where RETENTION_BYTES are full', async () => {

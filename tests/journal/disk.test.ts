@@ -3,6 +3,7 @@ import { mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from '
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, describe, expect, it } from '@jest/globals';
+import { open as openLmdb } from 'lmdb';
 import { pino } from 'pino';
 import { DiskJournal } from '../../src/journal/disk.js';
 import type { Entry } from '../../src/model/notification.js';
@@ -135,6 +136,51 @@ describe('an entry that cannot be delivered', () => {
     const appended = await Promise.all(['0', '1', '2'].map(data => journal.append(notification(data))));
     expect(appended.every(({ duplicate }) => !duplicate)).toBe(true);
     expect(delivered).toEqual(['0', '2']);
+  });
+});
+
+describe('a journal that version 0.2 has left', () => {
+  it('is taken over whole, with its keys and the point that it begins after', async () => {
+    const directory = newDirectory();
+    const root = openLmdb({ path: join(directory, 'journal.lmdb'), maxDbs: 3, noMetaSync: true });
+    const [entries, keys, meta] = ['entries', 'keys', 'meta'].map(name => root.openDB({ name }));
+    const data = '{"b":1.0,"a":"付款"}';
+    await meta?.put('floor', `${START - 5}-3`);
+    await meta?.put('probe', `${START}-0`);
+    await entries?.put([START, 0], [['room:a', 'user:b'], 'paid', data, ['1.1'], 'k', 60]);
+    await entries?.put([START, 1], [['everyone'], 'e', 'null', [], null, null]);
+    await keys?.put('k', `${START}-0`);
+    await root.close();
+
+    const first = await open(directory);
+    expect(first.floor).toBe(`${START - 5}-3`);
+    expect(first.delivered).toEqual([
+      {
+        time: START,
+        sequence: 0,
+        id: `${START}-0`,
+        notification: {
+          addresses: ['room:a', 'user:b'],
+          event: 'paid',
+          data,
+          except: ['1.1'],
+          key: 'k',
+          ttl: 60,
+        },
+      },
+      {
+        time: START,
+        sequence: 1,
+        id: `${START}-1`,
+        notification: notification('null', { addresses: ['everyone'] }),
+      },
+    ]);
+    const again = notification('2', { key: 'k', addresses: ['room:a', 'user:b'], event: 'paid' });
+    expect(await first.journal.append(again)).toMatchObject({ id: `${START}-0`, duplicate: true });
+    await first.journal.append(notification('3'));
+    await first.journal.close();
+    const second = await open(directory);
+    expect(second.delivered).toEqual(first.delivered);
   });
 });
 

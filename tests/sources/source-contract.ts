@@ -115,6 +115,24 @@ export function sourceContract(traits: SourceTraits, open: () => Promise<Way>): 
       await client.quiet();
     });
 
+    it('are refused with a key that stands for something else, and told the first id', async () => {
+      const { server, send } = await start();
+      const client = await join(server);
+      const first = await server.notify({ room: 'public.a', event: 'e', key: 'k' });
+      const other = { room: 'public.a', event: 'other', key: 'k' };
+      await send([other, { room: 'public.a', event: 'good' }]);
+      await send(other);
+      expect(await client.next()).toMatchObject({ event: 'e' });
+      expect(await client.next()).toMatchObject({ event: 'good' });
+      await untilReport(server, ({ sources }) => sources[name]?.refused === 2);
+      await client.quiet();
+      const letters = (await way.deadLetters?.(2)) ?? [];
+      for (const letter of letters) {
+        expect([other, [other]]).toContainEqual(JSON.parse(letter.body));
+        expect(letter.reason).toContain(first.id);
+      }
+    });
+
     it('that are wrong are counted, told with the reason, and stop nothing', async () => {
       const { server, send } = await start();
       const client = await join(server);
