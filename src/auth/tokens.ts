@@ -46,7 +46,9 @@ const Claims = z.object({
     .refine(isShortText, { error: 'must be 1 to 200 characters, or a whole number below 2^53' })
     .optional(),
   rooms: z
-    .array(z.string().max(2 * MAX_PATTERN_CHARACTERS), { error: 'must be a list of room patterns' })
+    .array(z.string('must be a string').max(2 * MAX_PATTERN_CHARACTERS, 'is longer than a room name'), {
+      error: 'must be a list of room patterns',
+    })
     .max(MAX_PATTERNS, `may have ${MAX_PATTERNS} entries, this one has more`)
     .refine(rooms => rooms.filter(room => room.includes('*')).length <= MAX_WILDCARDS, {
       error: `may have ${MAX_WILDCARDS} entries with a *, this one has more`,

@@ -34,13 +34,18 @@ export class FrameError extends Error {
   }
 }
 
-const Ref = z.union([z.string(), z.number()]).optional();
-const ClientFrame = z.discriminatedUnion('type', [
-  z.object({ type: z.literal('subscribe'), room: z.string(), since: z.string().optional(), ref: Ref }),
-  z.object({ type: z.literal('unsubscribe'), room: z.string(), ref: Ref }),
-  z.object({ type: z.literal('token'), token: z.string(), ref: Ref }),
-  z.object({ type: z.literal('ping'), ref: Ref }),
-]);
+const Ref = z.union([z.string(), z.number()], 'must be a string or a number').optional();
+const Text = z.string({ error: ({ input }) => (input === undefined ? 'is missing' : 'must be a string') });
+const ClientFrame = z.discriminatedUnion(
+  'type',
+  [
+    z.object({ type: z.literal('subscribe'), room: Text, since: Text.optional(), ref: Ref }),
+    z.object({ type: z.literal('unsubscribe'), room: Text, ref: Ref }),
+    z.object({ type: z.literal('token'), token: Text, ref: Ref }),
+    z.object({ type: z.literal('ping'), ref: Ref }),
+  ],
+  { error: 'must be a JSON object' },
+);
 const TYPES = 'subscribe, unsubscribe, token, ping';
 
 /** Reads a client's text frame. Throws a FrameError that tells what to change. */
@@ -57,7 +62,7 @@ export function parseClientFrame(text: string): ClientFrame {
   const issue = frame.error.issues[0];
   if (issue?.code === 'invalid_union' && issue.path[0] === 'type')
     throw new FrameError('unknown_type', `The types are ${TYPES}.`, ref);
-  throw new FrameError('invalid_frame', `${issue?.path.join('.') || 'frame'}: ${issue?.message}`, ref);
+  throw new FrameError('invalid_frame', `${issue?.path.join('.') || 'The frame'} ${issue?.message}.`, ref);
 }
 
 /** Our wire form. The data goes out as it was posted, never parsed. */

@@ -224,3 +224,41 @@ describeWith(
     );
   },
 );
+
+describeWith(['own-redis'], 'a node that hangs', () => {
+  it(
+    'slows publishers at another node by its first silence, and no more',
+    async () => {
+      const redis = await startRedis();
+      try {
+        const cluster = new Cluster(redis);
+        const [one, two] = [await cluster.startNode(), await cluster.startNode()];
+        await untilReport(one, ({ journal }) => journal.nodes?.length === 2);
+        const publish = async () => {
+          const began = performance.now();
+          const response = await fetch(`${one.url}/notify`, {
+            method: 'POST',
+            headers: { authorization: `Bearer ${KEY}`, 'content-type': 'application/json' },
+            body: JSON.stringify({ room: ROOM, event: 'e' }),
+          });
+          return { ...((await response.json()) as { partial?: true }), took: performance.now() - began };
+        };
+        for (let count = 0; count < 5; count++) expect(await publish()).not.toHaveProperty('partial');
+        process.kill(two.pid, 'SIGSTOP');
+        expect(await publish()).toMatchObject({ partial: true });
+        const later = [];
+        for (let count = 0; count < 20; count++) later.push(await publish());
+        expect(later.every(({ partial }) => partial === true)).toBe(true);
+        // A silence costs 250 ms.
+        const slow = later.filter(({ took }) => took > 200);
+        console.log(`a node hangs: ${slow.length} of 20 publishes after the first were slow`);
+        expect(slow.length).toBeLessThanOrEqual(1);
+        process.kill(two.pid, 'SIGCONT');
+        while ((await publish()).partial);
+      } finally {
+        await redis.stop();
+      }
+    },
+    BROKER_TIMEOUT,
+  );
+});

@@ -112,6 +112,27 @@ describeWith(['redis'], 'JOURNAL=redis', () => {
     expect(next.floor).toBe(id);
   });
 
+  it('goes on with its own time where the clock of Redis is set back', async () => {
+    const prefix = newPrefix();
+    const { journal } = await open(prefix);
+    const client = new Redis(redis.url);
+    // As if the clock had been an hour ahead until now.
+    const before = Date.now() + 3_600_000;
+    await client.hset(`{${prefix}}:journal:state`, 'clock', before);
+    while (journal.now() < before) await new Promise(resolve => setImmediate(resolve));
+    const { id } = await journal.append(notification('1'));
+    expect(Number(id.split('-')[0])).toBeGreaterThanOrEqual(before);
+    // The nodes say how much time goes by: a second of theirs is one of the journal's.
+    const later = journal.now() + 1500;
+    while (Number(await client.hget(`{${prefix}}:journal:state`, 'clock')) < later);
+    const next = await journal.append(notification('2'));
+    const [time = 0] = next.id.split('-').map(Number);
+    expect(time).toBeGreaterThanOrEqual(later);
+    expect(time).toBeLessThan(later + 60_000);
+    expect(await client.xlen(`{${prefix}}:journal:entries`)).toBe(2);
+    client.disconnect();
+  });
+
   it('makes room for itself in a Redis that is full, as soon as something is old enough', async () => {
     const full = await startRedis();
     if (!full.own) return;
