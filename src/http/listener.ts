@@ -191,10 +191,12 @@ export class Listener {
 
   /** Nothing has moved on a connection for a while. */
   #look(socket: Socket): void {
-    // Who waits for an answer of ours is not at fault.
-    const isOurs = this.#connections.get(socket)?.isAnswering === true && socket.writableLength === 0;
-    if (isOurs) socket.setTimeout(STUCK_MS);
-    else socket.destroy();
+    const isStuck = socket.writableLength > 0;
+    // node:http gives it another time between two requests.
+    const isIdle = socket.timeout !== STUCK_MS;
+    // Else somebody waits for an answer of ours, or a request is on its way, which has a time of its own.
+    if (isStuck || isIdle) socket.destroy();
+    else socket.setTimeout(STUCK_MS);
   }
 
   #dispatch(request: IncomingMessage, response: ServerResponse): void {

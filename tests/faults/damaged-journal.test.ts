@@ -85,8 +85,8 @@ interface Made {
   /** The id before all that is there. */
   readonly since: string;
   readonly past: readonly Heard[];
-  /** The id that each key stands for. */
-  readonly keys: ReadonlyMap<string, string>;
+  /** What each key stands for. */
+  readonly keys: ReadonlyMap<string, Post & { readonly id: string }>;
 }
 
 /** Refused and served are right. To begin anew, and to say that the past is gone, is right only with an empty file. */
@@ -322,7 +322,9 @@ async function makeJournal(directory: string, ending: NodeJS.Signals): Promise<M
   const trimmed = idOf(gone.at(0));
   const since = idOf(gone.at(-1));
   const past: Heard[] = [];
-  const again: Post = { room: 'public.a', event: 'again', data: '"again"', key: 'trimmed 0' };
+  // For the same again: for something else its key would be refused.
+  const { room = '', event = '' } = first[0] ?? {};
+  const again: Post = { room, event, data: '"again"', key: 'trimmed 0' };
   // The journal knows the key until it has trimmed it.
   for (let result: Result | undefined; result === undefined || result.duplicate; ) {
     [result] = await post(trimming, [again]);
@@ -333,9 +335,9 @@ async function makeJournal(directory: string, ending: NodeJS.Signals): Promise<M
   const server = await start(directory);
   const posts = rest.flat();
   past.push(...(await postAll(server, posts, 20)));
-  const keys = new Map([['trimmed 0', idOf(past[0])]]);
-  posts.forEach(({ key }, index) => {
-    if (key !== undefined) keys.set(key, idOf(past[index + 1]));
+  const keys = new Map([['trimmed 0', { ...again, id: idOf(past[0]) }]]);
+  posts.forEach((one, index) => {
+    if (one.key !== undefined) keys.set(one.key, { ...one, id: idOf(past[index + 1]) });
   });
   await end(server, ending);
   return { directory, trimmed, since, past: past.map(heard), keys };
@@ -406,9 +408,9 @@ async function checkKeys(server: ServerProcess, { keys }: Made): Promise<void> {
   const known = [...keys];
   const results = await post(
     server,
-    known.map(([key]) => ({ room: 'public.a', event: 'second', data: '"second"', key })),
+    known.map(([key, { room, event }]) => ({ room, event, data: '"second"', key })),
   );
-  known.forEach(([key, id], index) => {
+  known.forEach(([key, { id }], index) => {
     const result = results[index];
     if (result?.duplicate !== true || result.id !== id)
       throw new Error(`the key ${key.slice(0, 20)} of ${id} answered ${JSON.stringify(result)}`);
