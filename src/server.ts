@@ -13,7 +13,7 @@ import { type Clock, systemClock } from './model/clock.js';
 import { notificationParser } from './model/notification.js';
 import { Patterns } from './model/pattern.js';
 import { Refusals } from './model/refusals.js';
-import { TurnBudget, Turns } from './model/turns.js';
+import { FairTurns } from './model/turns.js';
 import { createApp, handleRemovals, type SourceReport } from './ops/index.js';
 import { Intake, NotifyEndpoint, type Source, sources, waitBriefly } from './sources/index.js';
 
@@ -116,8 +116,7 @@ export async function createServer(
       postroom,
       tokens: new Tokens(secrets, config.JWT_PUBLIC_KEY, now),
       timetable,
-      budget: new TurnBudget(),
-      turns: new Turns(session => session.goOn()),
+      turns: new FairTurns(),
       log,
       refusals,
       now,

@@ -41,6 +41,8 @@ interface Upgrade {
   readonly request: IncomingMessage;
   readonly socket: NetSocket;
   readonly head: Buffer;
+  /** What it asks for, once this node has caught up with it. */
+  readonly opening?: Opening;
 }
 
 /** Where clients come in: the upgrade, who is let in, and who is shown out at the end. */
@@ -51,7 +53,7 @@ export class Door {
   readonly #sockets = new Set<WsSocket>();
   #closing = false;
   /** Upgrades that wait for their turn, or for this node to catch up. */
-  #waiting = 0;
+  readonly #waiting = new Set<NetSocket>();
   readonly #turns = new Turns<Upgrade>(upgrade => {
     try {
       this.#admit(upgrade);
@@ -88,25 +90,27 @@ export class Door {
     socket.on('error', destroyBroken);
     const refusal = this.#refusal(request);
     if (refusal !== undefined) return this.#refuse(request, socket, refusal);
-    this.#waiting++;
+    this.#waiting.add(socket);
     this.#turns.push({ request, socket, head });
   }
 
   /** The token comes first: who has a bad one is not waited for. */
   #admit(upgrade: Upgrade): void {
     const { postroom, tokens } = this.#context;
+    // It has waited already.
+    if (upgrade.opening !== undefined) return this.#enter(upgrade, upgrade.opening);
     const opening = openingOf(upgrade, this.#settings.callerOf, tokens);
     const { since, identity } = opening;
     if (since === undefined || identity instanceof TokenError || !postroom.isAhead(since))
       return this.#enter(upgrade, opening);
     postroom
       .catchUp(since)
-      .then(() => this.#enter(upgrade, opening))
+      .then(() => this.#turns.push({ ...upgrade, opening }))
       .catch(error => this.#fail(upgrade, error));
   }
 
   #enter({ request, socket, head }: Upgrade, opening: Opening): void {
-    this.#waiting--;
+    this.#waiting.delete(socket);
     // It may have begun to stop meanwhile.
     const refusal = this.#closing ? this.#refusal(request) : undefined;
     if (refusal !== undefined) this.#refuse(request, socket, refusal);
@@ -114,6 +118,7 @@ export class Door {
   }
 
   #fail({ socket }: Upgrade, error: unknown): void {
+    this.#waiting.delete(socket);
     this.#context.log.error({ err: error }, 'a connection could not be opened');
     socket.destroy();
   }
@@ -182,7 +187,7 @@ export class Door {
         'This server is starting or shutting down; come back in a moment.',
         RETRY_AFTER_SECONDS,
       );
-    if (this.#sockets.size + this.#waiting >= this.#settings.maxConnections)
+    if (this.#sockets.size + this.#waiting.size >= this.#settings.maxConnections)
       return unavailable(
         'This server has as many connections as it takes (MAX_CONNECTIONS).',
         RETRY_AFTER_SECONDS,

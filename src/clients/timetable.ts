@@ -1,3 +1,5 @@
+import { TURN_MS, Turns } from '../model/turns.js';
+
 /** Something that is due again and again. */
 export interface Timed {
   /** The tick it stands under; kept by the timetable. */
@@ -16,6 +18,8 @@ export type Every = (milliseconds: number, run: () => void) => () => void;
 export class Timetable {
   readonly #rows = new Map<number, Set<Timed>>();
   #tick = 0;
+  /** Those for whom the turn of the event loop had no time. */
+  readonly #rest = new Turns<Timed>(timed => this.#call(timed));
   #stop: (() => void) | undefined;
   readonly #failed: (error: unknown) => void;
   readonly #every: Every;
@@ -54,13 +58,19 @@ export class Timetable {
     const row = this.#rows.get(++this.#tick);
     if (row === undefined) return;
     this.#rows.delete(this.#tick);
+    const end = performance.now() + TURN_MS;
     for (const timed of row) {
-      try {
-        const seconds = timed.due();
-        if (seconds !== undefined) this.add(timed, seconds);
-      } catch (error) {
-        this.#failed(error);
-      }
+      if (performance.now() < end) this.#call(timed);
+      else this.#rest.push(timed);
+    }
+  }
+
+  #call(timed: Timed): void {
+    try {
+      const seconds = timed.due();
+      if (seconds !== undefined) this.add(timed, seconds);
+    } catch (error) {
+      this.#failed(error);
     }
   }
 }

@@ -9,7 +9,7 @@ import { CLOSE, type CloseReason } from '../model/close.js';
 import { isNear } from '../model/near.js';
 import type { Patterns } from '../model/pattern.js';
 import type { Refusals } from '../model/refusals.js';
-import type { TurnBudget, Turns } from '../model/turns.js';
+import type { FairTurns } from '../model/turns.js';
 import type { WsSocket } from './socket.js';
 import type { Timed, Timetable } from './timetable.js';
 import {
@@ -32,7 +32,7 @@ const MAX_ERRORS = 20;
 // What a parameter of the address may be called; as much of an unknown one is told.
 const PARAMETERS = ['room', 'rooms', 'token', 'since'];
 const MAX_PARAMETER = 50;
-// Node's timers and ours hold no more; who has a longer token is looked at again then.
+// Node's timers hold less than 25 days: a longer token is looked at again.
 const MAX_WAIT_SECONDS = 24 * 60 * 60;
 
 /** What all sessions of a server share. */
@@ -42,9 +42,8 @@ export interface SessionContext {
   readonly timetable: Timetable;
   readonly log: Logger;
   readonly refusals: Refusals;
-  /** Frames of many clients that come in one turn of the event loop are spread over several. */
-  readonly budget: TurnBudget;
-  readonly turns: Turns<{ goOn(): void }>;
+  /** Spreads what many clients send at once over several turns of the event loop. */
+  readonly turns: FairTurns;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
   readonly settings: {
@@ -112,6 +111,8 @@ function fail(context: SessionContext, ws: WebSocket, error: unknown): void {
   ws.close(CLOSE.internal.code, CLOSE.internal.reason);
 }
 
+type HeldFrames = [data: RawData, isBinary: boolean][];
+
 /** One client of our protocol. */
 class Session implements Timed {
   dueAt = 0;
@@ -123,8 +124,9 @@ class Session implements Timed {
   #identity: Identity;
   #expiry: Timed | undefined;
   #errors = 0;
-  /** Frames that wait while this node catches up with a cursor of another one. */
-  #held: [data: RawData, isBinary: boolean][] | undefined;
+  /** Frames that are not taken yet: this node catches up, or others have their turn. */
+  #held: HeldFrames | undefined;
+  #isCatchingUp = false;
   #hasWaited = false;
 
   constructor(
@@ -187,18 +189,12 @@ class Session implements Timed {
   #receive(data: RawData, isBinary: boolean): void {
     if (this.#connection.closed) return;
     // At most what was read from the network before it was paused.
-    if (this.#held !== undefined) return void this.#held.push([data, isBinary]);
-    if (this.#context.budget.isSpent()) {
-      this.#hold().push([data, isBinary]);
-      return this.#context.turns.push(this);
-    }
-    this.#take(data, isBinary);
+    if (this.#held !== undefined) this.#held.push([data, isBinary]);
+    else if (this.#context.turns.mustWait(this)) this.#hold().push([data, isBinary]);
+    else this.#take(data, isBinary);
   }
 
   #take(data: RawData, isBinary: boolean): void {
-    if (this.#connection.closed) return;
-    // One before it may have to wait.
-    if (this.#held !== undefined) return void this.#held.push([data, isBinary]);
     try {
       if (isBinary) this.#close(CLOSE.binary);
       else this.#answer(String(data));
@@ -209,18 +205,22 @@ class Session implements Timed {
   }
 
   /** What the client sends waits from now on. */
-  #hold(): [data: RawData, isBinary: boolean][] {
-    this.#held = [];
+  #hold(): HeldFrames {
+    this.#held ??= [];
     this.#socket.hold();
     return this.#held;
   }
 
-  /** Takes what waits, and what comes from now on. */
+  /** Takes the first frame that waits, if any does; else those that come from now on. */
   goOn(): void {
-    const held = this.#held ?? [];
-    this.#held = undefined;
-    this.#socket.release();
-    for (const [data, isBinary] of held) this.#take(data, isBinary);
+    const next = this.#connection.closed ? undefined : this.#held?.shift();
+    if (next === undefined) {
+      this.#held = undefined;
+      this.#socket.release();
+      return;
+    }
+    this.#take(...next);
+    if (!this.#isCatchingUp) this.#context.turns.wait(this);
   }
 
   #fail(error: unknown): void {
@@ -270,12 +270,14 @@ class Session implements Timed {
   /** What else the client sends waits meanwhile, so that its frames keep their order. Once for a connection: it is enough. */
   #subscribeLater(room: string, since: string, ref: Ref): void {
     this.#hasWaited = true;
+    this.#isCatchingUp = true;
     this.#hold();
     this.#context.postroom
       .catchUp(since)
       .then(() => {
+        this.#isCatchingUp = false;
         if (!this.#connection.closed) this.#subscribeNow(room, since, ref);
-        this.goOn();
+        this.#context.turns.wait(this);
       })
       .catch(error => this.#fail(error));
   }

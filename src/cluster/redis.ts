@@ -1,4 +1,5 @@
 import type { Logger } from 'pino';
+import { z } from 'zod';
 import { pause } from '../model/pause.js';
 import { reasonOf } from '../model/reason.js';
 import { openRedis, type RedisClient } from '../redis/client.js';
@@ -22,15 +23,17 @@ export interface RedisClusterOptions {
   readonly log: Logger;
 }
 
-type Message =
-  | {
-      readonly kind: 'question';
-      readonly from: string;
-      readonly number: number;
-      readonly topic: string;
-      readonly body: string;
-    }
-  | { readonly kind: 'answer'; readonly from: string; readonly number: number; readonly body: string };
+type Message = z.output<typeof Message>;
+const Message = z.discriminatedUnion('kind', [
+  z.object({
+    kind: z.literal('question'),
+    from: z.string(),
+    number: z.number(),
+    topic: z.string(),
+    body: z.string(),
+  }),
+  z.object({ kind: z.literal('answer'), from: z.string(), number: z.number(), body: z.string() }),
+]);
 
 /** A question of ours that is not answered by all yet. */
 interface Asked {
@@ -95,7 +98,7 @@ export class RedisCluster implements Cluster {
     });
     const own = this.#handlers.answer(topic, body).then(answer => this.#note(number, node, answer));
     if (waiting.size > 1)
-      await this.#send(this.#everybody, { kind: 'question', from: node, number, topic, body });
+      void this.#send(this.#everybody, { kind: 'question', from: node, number, topic, body });
     await Promise.all([answered, own]);
     this.#asked.delete(number);
     return { answers, partial: waiting.size > 0 };
@@ -123,7 +126,8 @@ export class RedisCluster implements Cluster {
   }
 
   async #hear(text: string): Promise<void> {
-    const message = this.#parse(text);
+    const message = parse(text);
+    // Somebody else's.
     if (message === undefined) return;
     const { node } = this.#options;
     if (message.from === node) return;
@@ -138,15 +142,6 @@ export class RedisCluster implements Cluster {
     });
   }
 
-  #parse(text: string): Message | undefined {
-    try {
-      return JSON.parse(text);
-    } catch (error) {
-      this.#failed(error);
-      return undefined;
-    }
-  }
-
   #note(number: number, node: string, answer: string | undefined): void {
     const asked = this.#asked.get(number);
     if (asked === undefined || answer === undefined || !asked.waiting.delete(node)) return;
@@ -155,7 +150,12 @@ export class RedisCluster implements Cluster {
   }
 
   async #send(channel: string, message: Message): Promise<void> {
-    await this.#commands.publish(channel, JSON.stringify(message)).catch(error => this.#failed(error));
+    try {
+      await this.#commands.publish(channel, JSON.stringify(message));
+      this.#isInTrouble = false;
+    } catch (error) {
+      this.#failed(error);
+    }
   }
 
   #channelOf(node: string): string {
@@ -169,5 +169,13 @@ export class RedisCluster implements Cluster {
       { reason: reasonOf(error) },
       'this node cannot talk to the other nodes over Redis',
     );
+  }
+}
+
+function parse(text: string): Message | undefined {
+  try {
+    return Message.safeParse(JSON.parse(text)).data;
+  } catch {
+    return undefined;
   }
 }

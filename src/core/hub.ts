@@ -47,6 +47,10 @@ export class Hub {
     for (const address of connection.joined.keys()) this.leave(connection, address);
   }
 
+  has(connection: Connection): boolean {
+    return this.#connections.has(connection.id);
+  }
+
   /** Forgets all connections at once, and returns them. */
   takeAll(): Connection[] {
     const all = [...this.#connections.values()];

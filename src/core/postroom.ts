@@ -1,7 +1,6 @@
 import type { Journal } from '../journal/journal.js';
 import { type Address, roomAddress, roomOf, userAddress } from '../model/address.js';
 import { CLOSE, type CloseReason } from '../model/close.js';
-import { Heap } from '../model/heap.js';
 import { compareMoments, type Id, type Moment, parseId } from '../model/id.js';
 import type { Entry, Notification } from '../model/notification.js';
 import { unavailable } from '../model/problem.js';
@@ -47,8 +46,8 @@ export class Postroom {
   #trimming: NodeJS.Timeout | undefined;
   #phase: 'starting' | 'open' | 'draining' = 'starting';
   readonly #catchUpMs: number;
-  /** Those who wait for an entry, the one for the oldest first. */
-  readonly #waiting = new Heap<Waiting>((a, b) => compareMoments(a.moment, b.moment) < 0);
+  /** Those who wait for an entry, each until it comes. */
+  readonly #waiting = new Set<Waiting>();
   /** Notifications accepted, duplicates left out. */
   published = 0;
 
@@ -164,12 +163,14 @@ export class Postroom {
     const moment = parseId(since);
     if (moment === undefined) return;
     await new Promise<void>(resolve => {
-      const timer = setTimeout(resolve, this.#catchUpMs);
       const go = () => {
         clearTimeout(timer);
+        this.#waiting.delete(waiting);
         resolve();
       };
-      this.#waiting.push({ moment, go });
+      const timer = setTimeout(go, this.#catchUpMs);
+      const waiting = { moment, go };
+      this.#waiting.add(waiting);
       this.#journal.newest().then(
         newest => {
           // It may have come meanwhile, and else never will.
@@ -236,6 +237,7 @@ export class Postroom {
     if (from === undefined) return;
     this.#cancelReplay(connection, address);
     connection.joined.delete(address);
+    connection.reading?.past.delete(address);
     this.#hub.leave(connection, address);
     this.#rememberSeen(connection, address, from, this.#reader.position(connection));
   }
@@ -304,11 +306,7 @@ export class Postroom {
     const position = this.#window.add(entry);
     const reached = this.#hub.deliver(entry, position);
     this.#outbox.schedule();
-    for (let first = this.#waiting.first; first !== undefined; first = this.#waiting.first) {
-      if (compareMoments(first.moment, entry) > 0) break;
-      this.#waiting.pop();
-      first.go();
-    }
+    for (const { moment, go } of this.#waiting) if (compareMoments(moment, entry) <= 0) go();
     return reached;
   }
 
@@ -331,6 +329,8 @@ export class Postroom {
   }
 
   #join(connection: Connection, address: Address, from: number): void {
+    // One that is about to be told that it missed something.
+    if (!this.#hub.has(connection)) return;
     connection.joined.set(address, from);
     this.#hub.join(connection, address);
   }

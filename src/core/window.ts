@@ -7,8 +7,8 @@ import { type Retention, weigh } from '../model/retention.js';
 // What an address that has a past takes beside its entries: its list, and its place in the table.
 const ADDRESS_BYTES = 256;
 
-// Entries dropped in one turn of the event loop: some milliseconds.
-const MAX_TRIMMED = 2000;
+// Entries and addresses dropped in one turn of the event loop: some milliseconds.
+const MAX_TRIMMED = 10_000;
 
 interface Slot {
   readonly entry: Entry;
@@ -101,11 +101,12 @@ export class Window {
    */
   trim(): boolean {
     const oldest = this.#now() - this.#retention.seconds * 1000;
-    for (let dropped = 0; dropped < MAX_TRIMMED; dropped++) {
+    for (let dropped = 0; dropped < MAX_TRIMMED; ) {
       const slot = this.#slots.at(this.#slots.first);
       if (slot === undefined) return true;
       if (slot.entry.time >= oldest && this.bytes <= this.#retention.bytes) return true;
       this.#dropFirst(slot);
+      dropped += 1 + slot.entry.notification.addresses.length;
     }
     return false;
   }
@@ -152,7 +153,7 @@ export class Window {
     return this.#pasts.get(address)?.all;
   }
 
-  /** The same without most of those whose ttl is over. Do not keep it: `passOver` makes a new one. */
+  /** The same, without most entries whose ttl is over. `passOver` replaces this list: do not keep it. */
   replayableOf(address: Address): Fifo<number> | undefined {
     const past = this.#pasts.get(address);
     return past?.replayable ?? past?.all;

@@ -15,15 +15,15 @@ export interface ConnectionEvents {
 }
 
 /**
- * A TCP connection on which node:http answers one request after the other: what comes behind a request is neither
- * read nor parsed until its answer has left. So one peer makes us hold one answer, and what the system read at once
- * (64 KiB). It stands between the socket and its reader, by the socket's own `push`.
+ * A TCP connection on which node:http gets the bytes of one request at a time. Bytes behind it wait here until its
+ * answer has left, and no more are read meanwhile. So one peer makes us hold one answer and 64 KiB. For this, the
+ * socket's `push` is replaced.
  */
 export class HttpConnection {
   readonly socket: Socket;
   readonly #events: ConnectionEvents;
   readonly #push: (chunk: Buffer | null) => boolean;
-  /** Read, and not handed on yet. */
+  /** Bytes read and not given to node:http yet. */
   #held: Buffer | undefined;
   #hasEnded = false;
   #last: { readonly request: IncomingMessage; readonly response: ServerResponse } | undefined;
@@ -64,6 +64,7 @@ export class HttpConnection {
     socket.push = this.#push;
     socket.off('data', ignore);
     socket.setTimeout(0);
+    if (this.#hasEnded) socket.push(null);
     return this.#held ?? Buffer.alloc(0);
   }
 
@@ -90,15 +91,24 @@ export class HttpConnection {
   #handOn(): boolean {
     let isMoreWanted = true;
     while (this.#held !== undefined && !this.#isReleased && !this.#isWaiting && !this.#isUnanswered()) {
-      const held = this.#held;
-      this.#held = held.length <= PIECE_BYTES ? undefined : held.subarray(PIECE_BYTES);
-      isMoreWanted = this.#push(held.length <= PIECE_BYTES ? held : held.subarray(0, PIECE_BYTES));
+      const piece = this.#held.subarray(0, PIECE_BYTES);
+      this.#held = piece.length === this.#held.length ? undefined : this.#held.subarray(PIECE_BYTES);
+      isMoreWanted = this.#give(piece);
     }
     if (this.#held !== undefined || this.#isWaiting) return false;
     // Of a peer that has ended its side node:http answers nothing more.
     if (!this.#hasEnded || this.#isUnanswered()) return isMoreWanted;
     this.#hasEnded = false;
     return this.#push(null);
+  }
+
+  /** Each `push` has the socket read on. So it is only for the last piece, or where the reader has paused. */
+  #give(piece: Buffer): boolean {
+    const { socket } = this;
+    const isFlowing = socket.readableFlowing === true && socket.readableLength === 0;
+    if (this.#held === undefined || !isFlowing) return this.#push(piece);
+    socket.emit('data', piece);
+    return true;
   }
 
   /** Whether a whole request is here that has no answer yet. */

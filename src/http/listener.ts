@@ -11,7 +11,7 @@ import type { Duplex } from 'node:stream';
 import type { Logger } from 'pino';
 import { Problem } from '../model/problem.js';
 import { StartError } from '../model/start-error.js';
-import { TurnBudget, Turns } from '../model/turns.js';
+import { FairTurns } from '../model/turns.js';
 import { isSocketPath, listenOnFile, SocketInUse } from '../unix/socket-file.js';
 import { type ConnectionEvents, HttpConnection } from './connection.js';
 import { refuse, sendProblem } from './problem.js';
@@ -57,8 +57,7 @@ export class Listener {
   readonly #idle = new Set<HttpConnection>();
   /** Called on a socket that has closed. */
   readonly #forget: (this: Socket) => void;
-  readonly #budget = new TurnBudget();
-  readonly #waiting = new Turns<HttpConnection>(connection => connection.goOn());
+  readonly #turns = new FairTurns();
   #isStopping = false;
 
   constructor(options: ListenerOptions) {
@@ -173,11 +172,7 @@ export class Listener {
       if (this.#isStopping) connection.socket.destroySoon();
       else this.#idle.add(connection);
     },
-    mustWait: connection => {
-      if (!this.#budget.isSpent()) return false;
-      this.#waiting.push(connection);
-      return true;
-    },
+    mustWait: connection => this.#turns.mustWait(connection),
   };
 
   /** Speaks no HTTP on a connection any more. Returns what was read of it and not handed on. */
@@ -209,12 +204,15 @@ export class Listener {
 
   #upgrade(request: IncomingMessage, head: Buffer): void {
     const { socket } = request;
-    // Its answer would come before that of a request which is not answered yet.
-    const fault = this.#connections.get(socket)?.isAnswering
-      ? new Problem('invalid_request', 'Open the WebSocket on a connection of its own.')
-      : faultOf(request);
+    const connection = this.#connections.get(socket);
     const rest = this.#release(socket);
-    if (fault !== undefined) refuse(socket, fault);
+    const fault = faultOf(request);
+    if (connection?.isAnswering) {
+      // A request before it is not answered yet.
+      const problem = new Problem('invalid_request', 'Open the WebSocket on a connection of its own.');
+      socket.setTimeout(STUCK_MS, () => socket.destroy());
+      connection.last?.response.once('close', () => refuse(socket, problem));
+    } else if (fault !== undefined) refuse(socket, fault);
     else this.#options.upgrade?.(request, socket, rest.length === 0 ? head : Buffer.concat([head, rest]));
   }
 

@@ -7,14 +7,9 @@ const REFUSE_MS = 2000;
 
 /** Answers a request with a problem. */
 export function sendProblem(response: ServerResponse, problem: Problem): void {
-  const body = Buffer.from(JSON.stringify(problem));
-  response
-    .writeHead(problem.status, {
-      'Content-Type': PROBLEM_TYPE,
-      'Content-Length': body.length,
-      ...problem.headers,
-    })
-    .end(body);
+  const body = JSON.stringify(problem);
+  const headers = { 'Content-Type': PROBLEM_TYPE, 'Content-Length': Buffer.byteLength(body) };
+  response.writeHead(problem.status, { ...headers, ...problem.headers }).end(body);
 }
 
 /** Answers with a problem on a bare socket, and closes it: when the answer has left, after two seconds at the most. */

@@ -1,4 +1,4 @@
-/** node disk-copy.js <file> <id>: see `renewFile` in disk-file.ts. What is wrong goes to standard output, as one line. */
+/** node disk-copy.js <file> <id> <process>: see `renewFile` in disk-file.ts. What is wrong goes to standard output, as one line. */
 import { closeSync, existsSync, fsyncSync, openSync, renameSync, rmSync, statSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { type Database, open } from 'lmdb';
@@ -26,12 +26,13 @@ type StoredBefore = [
 ];
 
 const BATCH = 1000;
-const [path = '', floor = ''] = process.argv.slice(2);
-const copy = `${path}.new`;
+const [path = '', floor = '', server = ''] = process.argv.slice(2);
+// A name of its own: a copier whose server was killed may still be at work.
+const copy = `${path}.new.${process.pid}`;
 
 try {
-  for (const file of [copy, `${copy}-lock`]) rmSync(file, { force: true });
   await write(existsSync(path) ? read() : { floor: floor as Id, entries: [] });
+  if (process.ppid !== Number(server)) throw new Error('its server has ended');
   renameSync(copy, path);
   rmSync(`${copy}-lock`, { force: true });
   flush(dirname(path));

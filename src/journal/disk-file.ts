@@ -1,5 +1,6 @@
 import { execFile } from 'node:child_process';
-import { stat } from 'node:fs/promises';
+import { readdir, rm, stat } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { type Database, open, type RootDatabase } from 'lmdb';
 import type { Id } from '../model/id.js';
@@ -17,7 +18,7 @@ export interface Tables {
 
 export type EntryKey = [time: number, sequence: number];
 
-/** What is told apart from a file of another version, or of somebody else's. */
+/** Version of the file's format. A file with another one is refused. */
 export const FORMAT = '2';
 
 const NAMES = ['records', 'keys', 'meta'] as const;
@@ -33,6 +34,8 @@ const COMMITS = {
 // How long reading and copying may take: as long as the slowest disk needs, but not for ever.
 const COPY_MS = 60_000;
 const COPY_MS_PER_MIB = 500;
+// It is nearly always done by then, and the stop finds a journal that is open.
+const STOP_MS = 5000;
 const COPY = fileURLToPath(new URL('../../dist/journal/disk-copy.js', import.meta.url));
 
 /** Opens the tables of a file, which must be sound; makes what is not there. */
@@ -52,14 +55,33 @@ export function openTables(path: string, options: { readonly noSync?: boolean } 
  * damaged file, or a full disk, would end the process without an error that could be caught. Rejects with the reason
  * where the file cannot be read, or the copy not be written; the file is then as it was.
  * @param floor the id that a new journal begins after
+ * @param stopping ends it, if it takes longer than a few seconds more
  */
-export async function renewFile(path: string, floor: Id): Promise<void> {
+export async function renewFile(path: string, floor: Id, stopping: AbortSignal): Promise<void> {
+  await removeCopies(path);
   const { size } = await stat(path).catch(() => ({ size: 0 }));
   const timeout = Math.ceil(COPY_MS + (size / 2 ** 20) * COPY_MS_PER_MIB);
-  await new Promise<void>((resolve, reject) => {
-    execFile(process.execPath, [COPY, path, floor], { timeout, killSignal: 'SIGKILL' }, (error, stdout) => {
-      if (error === null) resolve();
-      else reject(new Error(stdout.trim() || 'its contents cannot be read'));
+  const tooLate = new AbortController();
+  const stop = () => setTimeout(() => tooLate.abort(), STOP_MS).unref();
+  stopping.addEventListener('abort', stop);
+  const options = { timeout, killSignal: 'SIGKILL', signal: tooLate.signal } as const;
+  try {
+    await new Promise<void>((resolve, reject) => {
+      execFile(process.execPath, [COPY, path, floor, String(process.pid)], options, (error, stdout) => {
+        if (error === null) resolve();
+        else reject(new Error(stdout.trim() || 'its contents cannot be read'));
+      });
     });
-  });
+  } catch (error) {
+    await removeCopies(path);
+    throw error;
+  } finally {
+    stopping.removeEventListener('abort', stop);
+  }
+}
+
+/** One that was killed may have left a copy; and one whose server was killed can no longer put its own in place. */
+async function removeCopies(path: string): Promise<void> {
+  for (const name of await readdir(dirname(path)))
+    if (name.startsWith(`${basename(path)}.new`)) await rm(join(dirname(path), name), { force: true });
 }

@@ -66,6 +66,6 @@ export function sealedId(id: Id): string {
 /** Reads what `sealedId` wrote. Throws where a bit of it has changed. */
 export function openId(text: string): Id {
   const [id = ''] = text.split(' ');
-  if (sealedId(id as Id) !== text) throw new Error('the id that it begins after is damaged');
+  if (sealedId(id as Id) !== text) throw new Error('an id in its table "meta" is damaged');
   return id as Id;
 }

@@ -40,6 +40,8 @@ interface Stores extends Tables {
 interface Group {
   readonly entries: Entry[];
   bytes: number;
+  /** How many commits had failed when it began. */
+  readonly failures: number;
   /** For each of them, once it is delivered, how many connections it was written to. */
   readonly reached: number[];
   /** Resolves when all are delivered. */
@@ -63,6 +65,7 @@ export class DiskJournal implements Journal {
   readonly #path: string;
   readonly #retention: Retention;
   readonly #clock: Clock;
+  readonly #stopping: AbortSignal;
   readonly #log: Logger;
   #stores: Stores | undefined;
   #ids: IdClock;
@@ -75,6 +78,8 @@ export class DiskJournal implements Journal {
   /** The newest entry in the file, or the newest that was trimmed. */
   #stored: Id = '0-0';
   #bytes = 0;
+  /** Commits that failed. */
+  #failures = 0;
   #available = false;
   #trimTimer: NodeJS.Timeout | undefined;
   #probeTimer: NodeJS.Timeout | undefined;
@@ -82,8 +87,18 @@ export class DiskJournal implements Journal {
   #trimming: Promise<void> | undefined;
   #closing: Promise<void> | undefined;
 
-  /** @param directory is made if it is not there */
-  constructor(directory: string, retention: Retention, clock: Clock, log: Logger) {
+  /**
+   * @param directory is made if it is not there
+   * @param stopping aborted when the server is to stop, also while it still starts
+   */
+  constructor(
+    directory: string,
+    retention: Retention,
+    clock: Clock,
+    log: Logger,
+    stopping: AbortSignal = new AbortController().signal,
+  ) {
+    this.#stopping = stopping;
     this.#directory = directory;
     this.#path = `${directory}/${FILE_NAME}`;
     this.#retention = retention;
@@ -181,13 +196,15 @@ export class DiskJournal implements Journal {
     let tables: Tables | undefined;
     try {
       // A journal begins when it is made: ids of one that was here before are told apart.
-      await renewFile(this.#path, formatId({ time: this.#clock.now(), sequence: 0 }));
+      await renewFile(this.#path, formatId({ time: this.#clock.now(), sequence: 0 }), this.#stopping);
       tables = openTables(this.#path);
       const floor = openId(tables.meta.get('floor') ?? '');
       return { ...tables, lock, floor, inode: await inodeOf(this.#path) };
     } catch (error) {
       await tables?.root.close();
       await lock.release();
+      if (this.#stopping.aborted)
+        throw new StartError('Postroom was told to stop while it opened its journal.');
       throw this.#cannotOpen(await commitError(error));
     }
   }
@@ -229,12 +246,13 @@ export class DiskJournal implements Journal {
     if (id === undefined) return undefined;
     const moment = momentOf(id);
     const bytes = records.get([moment.time, moment.sequence]);
-    if (bytes === undefined) throw new Error(`the journal has the key of ${id} and not its entry`);
+    if (bytes === undefined) return undefined;
     return { id, target: readRecord(moment, bytes).entry.notification, committed: Promise.resolve() };
   }
 
   #newGroup(stores: Stores): Group {
-    const group: Group = { entries: [], bytes: 0, reached: [], committed: Promise.resolve() };
+    const failures = this.#failures;
+    const group: Group = { entries: [], bytes: 0, failures, reached: [], committed: Promise.resolve() };
     group.committed = this.#commitAndDeliver(stores, group, this.#committing);
     this.#committing = group.committed.catch(() => undefined);
     return group;
@@ -247,6 +265,8 @@ export class DiskJournal implements Journal {
     if (this.#group === group) await this.#gathering.settled(entries);
     if (this.#group === group) this.#group = undefined;
     try {
+      // What was behind one that failed must not go before it when that is tried again.
+      if (this.#failures !== group.failures) throw refusal();
       await this.#commit(stores, entries);
       await inTurns(entries, entry => reached.push(this.#deliverCommitted(entry)));
     } finally {
@@ -267,6 +287,7 @@ export class DiskJournal implements Journal {
         void meta.put('newest', sealedId(previous));
       });
     } catch (error) {
+      this.#failures++;
       this.#fail(await commitError(error));
       throw refusal(error);
     }
@@ -370,6 +391,7 @@ export class DiskJournal implements Journal {
     let bytes = 0;
     for (const { key, value } of stores.records.getRange({ limit: TRIM_STEP })) {
       if (key[0] >= oldest && this.#bytes - bytes <= this.#retention.bytes) break;
+      if (bytes >= MAX_GROUP_BYTES) break;
       const { entry } = readRecord({ time: key[0], sequence: key[1] }, value);
       bytes += weigh(entry.notification);
       doomed.push(entry);

@@ -5,9 +5,9 @@ import { DiskJournal } from './disk.js';
 import type { Journal } from './journal.js';
 import { MemoryJournal } from './memory.js';
 
-/** What a journal may need; each takes its part. */
 export type { Journal } from './journal.js';
 
+/** What a journal may need; each takes its part. */
 interface JournalSettings {
   readonly retention: Retention;
   /** Where `disk` lives. */
@@ -27,8 +27,8 @@ interface JournalSettings {
 
 /** Every kind of journal by its name in `JOURNAL`. Drivers are loaded only where the setting asks for them. */
 export const journals = {
-  disk: async ({ directory, retention, clock, log }: JournalSettings): Promise<Journal> =>
-    new DiskJournal(directory, retention, clock, log),
+  disk: async ({ directory, retention, clock, log, stopping }: JournalSettings): Promise<Journal> =>
+    new DiskJournal(directory, retention, clock, log, stopping),
   memory: async ({ retention, clock }: JournalSettings): Promise<Journal> =>
     new MemoryJournal(retention, clock),
   async redis({ redisUrl, redisPrefix, ...others }: JournalSettings): Promise<Journal> {

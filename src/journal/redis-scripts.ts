@@ -74,9 +74,12 @@ export const APPEND = `${TRIM}${NOW}
   for at = 4, #ARGV, 5 do
     local key = ARGV[at + 2]
     local id = key ~= '' and redis.call('HGET', KEYS[2], key)
+    local fields = id and fieldsOf(id) or ''
+    -- Where its entry was taken from the stream by somebody else, a key stands for nothing.
+    if fields == '' then id = false end
     results[#results + 1] = id or ''
     results[#results + 1] = id and 1 or 0
-    results[#results + 1] = id and fieldsOf(id) or ''
+    results[#results + 1] = fields
     if not id then
       id = add(previous, 'p', previous, 'o', ARGV[1], 's', ARGV[at], 'w', ARGV[at + 1],
         'k', key, 'n', ARGV[at + 3], 'd', ARGV[at + 4])

@@ -86,6 +86,8 @@ export class RedisJournal implements Journal {
   /** What this node appended and has not delivered yet, by its number. */
   readonly #own = new Map<number, Notification>();
   #numbers = 0;
+  /** Calls that failed. */
+  #failures = 0;
   readonly #gathering = new Gathering();
   /** When the group that was sent last is answered. */
   #answered: Promise<unknown> = Promise.resolve();
@@ -259,6 +261,7 @@ export class RedisJournal implements Journal {
   #newGroup(): Group {
     const notifications: Notification[] = [];
     const numbers: number[] = [];
+    const failures = this.#failures;
     let fill = () => {};
     const filled = new Promise<void>(resolve => {
       fill = resolve;
@@ -266,6 +269,8 @@ export class RedisJournal implements Journal {
     const ready = this.#answered.then(() => this.#gathering.settled(numbers));
     const results = Promise.race([ready, filled]).then(() => {
       if (this.#group === group) this.#group = undefined;
+      // What was behind one that failed must not go before it when that is tried again.
+      if (this.#failures !== failures) throw refusal();
       const sent = this.#send(notifications, numbers);
       this.#answered = sent.then(nothing, nothing);
       return sent;
@@ -287,6 +292,7 @@ export class RedisJournal implements Journal {
         first: reply[3 * place + 1] === 1 ? String(reply[3 * place + 2]) : undefined,
       }));
     } catch (error) {
+      this.#failures++;
       this.#refuse(error);
       throw refusal(error);
     }

@@ -48,19 +48,38 @@ export class Turns<T> {
   };
 }
 
-/** How long this turn of the event loop has been at work already, for what comes from many at once. */
-export class TurnBudget {
+/** Something whose input may have to wait. */
+export interface Waiting {
+  /** Its turn has come: it takes what waits. */
+  goOn(): void;
+}
+
+/**
+ * Fair shares of the event loop for what comes from many peers at once: each turn has 5 ms for it. Who comes later in
+ * the turn waits for one of the next, in order.
+ */
+export class FairTurns {
+  readonly #waiting = new Turns<Waiting>(item => item.goOn());
   #end: number | undefined;
 
-  /** Whether the turn has worked for 5 ms since this was first asked in it: what comes now had better wait. */
-  isSpent(): boolean {
+  /** Whether this turn has no time left for it; then `goOn` is called in one that has. */
+  mustWait(item: Waiting): boolean {
     const now = performance.now();
-    if (this.#end !== undefined) return now >= this.#end;
-    this.#end = now + TURN_MS;
-    setImmediate(() => {
-      this.#end = undefined;
-    });
-    return false;
+    if (this.#end === undefined) {
+      this.#end = now + TURN_MS;
+      setImmediate(() => {
+        this.#end = undefined;
+      });
+      return false;
+    }
+    if (now < this.#end) return false;
+    this.wait(item);
+    return true;
+  }
+
+  /** Has it wait for the next turn. */
+  wait(item: Waiting): void {
+    this.#waiting.push(item);
   }
 }
 

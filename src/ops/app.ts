@@ -4,7 +4,6 @@ import helmet from 'helmet';
 import type { Logger } from 'pino';
 import type { Cluster } from '../cluster/cluster.js';
 import { internalProblem, PROBLEM_TYPE, Problem } from '../model/problem.js';
-import type { Refusals } from '../model/refusals.js';
 import { clientScriptRouter } from './client-script.js';
 import { type HealthOptions, healthRouter } from './health.js';
 import { pageRouter } from './page.js';
@@ -15,7 +14,6 @@ export interface AppOptions extends HealthOptions {
   readonly page: boolean;
   /** The network address that a request came from. */
   readonly callerOf: (request: IncomingMessage) => string;
-  readonly refusals: Refusals;
   readonly cluster: Cluster;
   readonly log: Logger;
 }

@@ -2,6 +2,7 @@ import { monitorEventLoopDelay } from 'node:perf_hooks';
 import { type Response, Router } from 'express';
 import type { Publishers } from '../auth/keys.js';
 import type { Postroom } from '../core/postroom.js';
+import type { Refusals } from '../model/refusals.js';
 import { methodNotAllowed } from './methods.js';
 
 const NANOSECONDS_PER_MS = 1e6;
@@ -26,6 +27,7 @@ export interface HealthOptions {
   readonly keys: Publishers;
   readonly version: string;
   readonly sources: () => Record<string, SourceReport>;
+  readonly refusals: Refusals;
   /** Whether the detailed report may be had here, with a key. */
   readonly detailed: boolean;
 }
@@ -73,6 +75,7 @@ export function healthRouter(options: HealthOptions): Router {
       uptimeSeconds: Math.round(process.uptime()),
       ...postroom.stats,
       sources: options.sources(),
+      refusals: options.refusals.counts,
       eventLoopDelayMs: {
         mean: delay(loopDelay.mean),
         p99: delay(loopDelay.percentile(99)),

@@ -3,6 +3,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Logger } from 'pino';
 import type { Publishers } from '../auth/keys.js';
 import type { Postroom, Receipt } from '../core/postroom.js';
+import { sendProblem } from '../http/problem.js';
 import { formToJson } from '../model/form.js';
 import {
   type KeyBeside,
@@ -11,7 +12,7 @@ import {
   type Parsed,
   type ParseNotifications,
 } from '../model/notification.js';
-import { internalProblem, invalidNotification, PROBLEM_TYPE, Problem } from '../model/problem.js';
+import { internalProblem, invalidNotification, Problem } from '../model/problem.js';
 import type { Refusals } from '../model/refusals.js';
 import { inTurns } from '../model/turns.js';
 
@@ -47,7 +48,7 @@ export class NotifyEndpoint {
     this.#answer(request, response).catch(error => {
       const problem = this.#refuse(error, request);
       if (response.destroyed || response.headersSent) return;
-      send(response, problem.status, PROBLEM_TYPE, JSON.stringify(problem), problem.headers);
+      sendProblem(response, problem);
     });
   }
 
@@ -74,7 +75,7 @@ export class NotifyEndpoint {
     if (batch) return this.#answerBatch(request, response, items);
     const [item] = [...items];
     if (item === undefined || item instanceof Problem) throw item;
-    send(response, 200, JSON_TYPE, JSON.stringify(await this.#publish(item)));
+    send(response, 200, await this.#publish(item));
   }
 
   async #answerBatch(
@@ -90,7 +91,7 @@ export class NotifyEndpoint {
     await inTurns(checked, item => answers.push(this.#result(item, request)));
     const results = await Promise.all(answers);
     const failed = results.some(result => 'error' in result);
-    send(response, failed ? 207 : 200, JSON_TYPE, JSON.stringify({ results }));
+    send(response, failed ? 207 : 200, { results });
   }
 
   async #result(
@@ -138,14 +139,9 @@ export class NotifyEndpoint {
 const JSON_TYPE = 'application/json';
 const FORM_TYPE = 'application/x-www-form-urlencoded';
 
-function send(
-  response: ServerResponse,
-  status: number,
-  type: string,
-  body: string,
-  headers: Readonly<Record<string, string>> = {},
-): void {
-  response.writeHead(status, { 'Content-Type': type, 'Content-Length': Buffer.byteLength(body), ...headers });
+function send(response: ServerResponse, status: number, answer: object): void {
+  const body = JSON.stringify(answer);
+  response.writeHead(status, { 'Content-Type': JSON_TYPE, 'Content-Length': Buffer.byteLength(body) });
   response.end(body);
 }
 

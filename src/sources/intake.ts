@@ -209,14 +209,20 @@ export class Intake {
     let left = accepted;
     for (let pause = FIRST_PAUSE_MS; ; pause = Math.min(2 * pause, LONGEST_PAUSE_MS)) {
       const published: Promise<Failure | undefined>[] = [];
-      await inTurns(left, ({ notification }) => published.push(this.#attempt(notification)));
+      let failure: Failure | undefined;
+      await inTurns(left, ({ notification }) => {
+        // Behind one that failed none is tried: it would go before that one.
+        const attempt = failure === undefined ? this.#attempt(notification) : Promise.resolve(failure);
+        published.push(attempt);
+        void attempt.then(failed => {
+          if (failed !== undefined && !isFinal(failed.reason)) failure ??= failed;
+        });
+      });
       const failures = await Promise.all(published);
-      let failure: unknown;
       left = left.filter(({ letter, text }, place) => {
         const failed = failures[place];
         if (failed === undefined) this.taken++;
         else if (isFinal(failed.reason)) refuse(letter, failed.reason, text());
-        else failure ??= failed.reason;
         return failed !== undefined && !isFinal(failed.reason);
       });
       if (left.length === 0) {
@@ -224,7 +230,7 @@ export class Intake {
         return;
       }
       if (this.stopping.aborted) throw new Stopped();
-      this.failed('the journal does not take it', failure);
+      this.failed('the journal does not take it', failure?.reason);
       await this.#pause(pause);
     }
   }

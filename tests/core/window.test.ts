@@ -97,7 +97,7 @@ describe('trimming', () => {
   it('takes so much at a time that a turn has room for it, and says when there is more', () => {
     let now = START;
     const window = new Window({ seconds: 10, bytes: 1e9 }, () => now);
-    for (let n = 0; n < 5000; n++) window.add(entry(n, undefined));
+    for (let n = 0; n < 25_000; n++) window.add(entry(n, undefined));
     now += 20_000;
     let rounds = 1;
     while (!window.trim()) rounds++;

@@ -49,6 +49,7 @@ describe('health', () => {
     expect(body).toEqual({
       status: 'ok',
       version: '0.0.0-test',
+      refusals: expect.objectContaining({ 'invalid notification': 1, 'wrong key': 0 }),
       uptimeSeconds: expect.any(Number),
       connections: 3,
       users: 1,

@@ -5,6 +5,7 @@ import { connect, type TestClient } from '../support/client.js';
 import { expectProblem, post } from '../support/notify.js';
 import { chunk, LAST_CHUNK, notifyHead, notifyRequest, withSocket } from '../support/raw.js';
 import { startServer, type TestServer } from '../support/server.js';
+import { serverSockets } from '../clients/raw.js';
 
 const BODY = '{"room":"public.a","event":"e"}';
 const MIB = 1024 * 1024;
@@ -276,6 +277,26 @@ describe('requests in a pipeline', () => {
       for (let n = 0; n < count; n++) expect((await socket.answer()).status).toBe(200);
     });
     for (let data = 0; data < count; data++) expect(await client.next()).toMatchObject({ data });
+  });
+
+  it('are not read ahead, also where the peer takes its answers', async () => {
+    const server = await startServer();
+    const one = notifyRequest(JSON.stringify({ room: 'a', event: 'e', data: 'x'.repeat(1800) }));
+    const count = 2000;
+    let ahead = 0;
+    await withSocket(server.url, async socket => {
+      const [here] = await serverSockets(async () => {
+        socket.send(one);
+        await socket.answer();
+      });
+      // 4 MB: more than the system takes for the server.
+      for (let n = 0; n < count; n++) socket.send(one);
+      for (let answered = 1; answered <= count; answered++) {
+        await socket.answer();
+        ahead = Math.max(ahead, (here?.bytesRead ?? Number.NaN) - answered * one.length);
+      }
+    });
+    expect(ahead).toBeLessThan(200_000);
   });
 
   it('are read on whatever the pieces are that they come in', async () => {
