@@ -21,7 +21,7 @@ import { EndedEarly, type ServerProcess, startProcess } from '../support/process
  * SEED=7        the same damages again. Pages lie elsewhere in each new file: to see the same file again, keep it
  * KEEP=folder   where to put damaged files that were neither refused nor served whole
  */
-const FLIPS = Number(process.env.FLIPS ?? 100);
+const FLIPS = Number(process.env.FLIPS ?? 60);
 const SEED = Number(process.env.SEED ?? Date.now() % 1_000_000);
 const { KEEP } = process.env;
 

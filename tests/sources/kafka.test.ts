@@ -171,7 +171,7 @@ describeWith(['kafka'], 'a Kafka topic', () => {
         topic,
         partition: '0',
         offset: '0',
-        reason: expect.stringMatching(/a room name is/),
+        reason: expect.stringMatching(/must be a room name/),
       },
     });
   });

@@ -149,7 +149,7 @@ describeWith(['rabbitmq'], 'a RabbitMQ queue', () => {
       messageId: 'id',
       contentType: 'application/json',
       deliveryMode: 2,
-      headers: { tenant: 'x', 'x-queue': queue, 'x-reason': expect.stringMatching(/a room name is/) },
+      headers: { tenant: 'x', 'x-queue': queue, 'x-reason': expect.stringMatching(/must be a room name/) },
     });
   });
 
