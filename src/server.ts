@@ -14,11 +14,11 @@ import { notificationParser } from './model/notification.js';
 import { Patterns } from './model/pattern.js';
 import { Refusals } from './model/refusals.js';
 import { FairTurns } from './model/turns.js';
+import { waitBriefly } from './model/pause.js';
 import { createApp, handleRemovals, type SourceReport } from './ops/index.js';
-import { Intake, NotifyEndpoint, type Source, sources, waitBriefly } from './sources/index.js';
+import { Intake, NotifyEndpoint, type Source, sources } from './sources/index.js';
+import { DataDirectory } from './storage/directory.js';
 
-// Longer than a node is usually behind another, short enough for a page that waits.
-const CATCH_UP_MS = 2000;
 const SOURCE_STOP_MS = 5000;
 
 /** A whole Postroom in one object. */
@@ -55,17 +55,16 @@ export async function createServer(
     redisUrl: config.REDIS_URL,
     redisPrefix: config.REDIS_PREFIX,
     node,
-    nodes: () => (journal.status().nodes ?? []).map(each => each.node),
+    report: () => postroom.nodeReport,
     stopping: toldToStop.signal,
     log,
   });
   const journal: Journal = await journals[config.JOURNAL]({
     retention,
-    directory: config.DATA_DIR,
+    directory: new DataDirectory(config.DATA_DIR),
     redisUrl: config.REDIS_URL,
     redisPrefix: config.REDIS_PREFIX,
     node,
-    connections: () => postroom.stats.connections,
     stopping: toldToStop.signal,
     clock,
     log,
@@ -73,9 +72,10 @@ export async function createServer(
   const failed = (error: unknown) => log.error({ err: error }, 'a connection could not be served');
   const postroom: Postroom = new Postroom({
     journal,
+    cluster,
     retention,
     maxBufferedBytes: config.MAX_BUFFERED_BYTES,
-    catchUpMs: isShared ? CATCH_UP_MS : 0,
+    isShared,
     failed,
   });
 
@@ -226,7 +226,6 @@ export async function createServer(
       await internal?.start();
       await socket?.start();
       await postroom.start();
-      await cluster.start();
       timetable.start();
       for (const each of wanted) {
         each.source = await each.row.open(settings, each.intake);
@@ -257,7 +256,7 @@ export async function createServer(
     await stopSources();
     // Health answers until the last connection is gone, so that a load balancer sees the draining.
     await Promise.all([front.stop(), internal?.stop(), socket?.stop()]);
-    postroom.stop();
+    await postroom.stop();
     await cluster.stop();
     await journal.close();
   }

@@ -7,6 +7,7 @@ import { describe, expect, it } from '@jest/globals';
 const LAYERS = [
   ['model'],
   ['unix', 'redis'],
+  ['storage'],
   ['auth', 'journal', 'http', 'cluster'],
   ['core'],
   ['sources', 'clients', 'ops'],

@@ -52,15 +52,10 @@ export class Door {
   readonly #server: WebSocketServer;
   readonly #sockets = new Set<WsSocket>();
   #closing = false;
-  /** Upgrades that wait for their turn, or for this node to catch up. */
+  /** Upgrades that wait for this node to catch up. */
   readonly #waiting = new Set<NetSocket>();
-  readonly #turns = new Turns<Upgrade>(upgrade => {
-    try {
-      this.#admit(upgrade);
-    } catch (error) {
-      this.#fail(upgrade, error);
-    }
-  });
+  /** Those that have waited for this node to catch up: many go on at once. */
+  readonly #turns = new Turns<Upgrade>(upgrade => this.#admit(upgrade));
   /** Told when the last connection is gone. */
   #emptied: (() => void) | undefined;
 
@@ -90,19 +85,27 @@ export class Door {
     socket.on('error', destroyBroken);
     const refusal = this.#refusal(request);
     if (refusal !== undefined) return this.#refuse(request, socket, refusal);
-    this.#waiting.add(socket);
-    this.#turns.push({ request, socket, head });
+    this.#admit({ request, socket, head });
   }
 
-  /** The token comes first: who has a bad one is not waited for. */
   #admit(upgrade: Upgrade): void {
+    try {
+      // It has waited already.
+      if (upgrade.opening !== undefined) this.#enter(upgrade, upgrade.opening);
+      else this.#enterOrWait(upgrade);
+    } catch (error) {
+      this.#fail(upgrade, error);
+    }
+  }
+
+  /** The token comes first: nobody waits with a bad one. */
+  #enterOrWait(upgrade: Upgrade): void {
     const { postroom, tokens } = this.#context;
-    // It has waited already.
-    if (upgrade.opening !== undefined) return this.#enter(upgrade, upgrade.opening);
     const opening = openingOf(upgrade, this.#settings.callerOf, tokens);
     const { since, identity } = opening;
     if (since === undefined || identity instanceof TokenError || !postroom.isAhead(since))
       return this.#enter(upgrade, opening);
+    this.#waiting.add(upgrade.socket);
     postroom
       .catchUp(since)
       .then(() => this.#turns.push({ ...upgrade, opening }))

@@ -1,7 +1,7 @@
 import type { Logger } from 'pino';
 import type { Handler } from './cluster.js';
 
-/** Who answers what on this node. */
+/** The handlers of this node by topic. */
 export class Handlers {
   readonly #handlers = new Map<string, Handler>();
   readonly #log: Logger;
@@ -14,12 +14,12 @@ export class Handlers {
     this.#handlers.set(topic, handler);
   }
 
-  /** This node's answer; undefined where it has none. */
-  async answer(topic: string, body: string): Promise<string | undefined> {
+  /** What the topic's handler answers; undefined if there is none, or it fails. */
+  async call(topic: string, body: string, from: string): Promise<string | undefined> {
     try {
-      return await this.#handlers.get(topic)?.(body);
+      return await this.#handlers.get(topic)?.(body, from);
     } catch (error) {
-      this.#log.error({ err: error, topic }, 'a question of a node could not be answered');
+      this.#log.error({ err: error, topic }, 'a message of a node could not be handled');
       return undefined;
     }
   }

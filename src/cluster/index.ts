@@ -7,9 +7,10 @@ export type { Cluster } from './cluster.js';
 interface ClusterSettings {
   readonly redisUrl: string | undefined;
   readonly redisPrefix: string;
-  /** This node's name, and those of all that are there now. */
+  /** This node's name. */
   readonly node: string;
-  readonly nodes: () => readonly string[];
+  /** What this node reports of itself. */
+  readonly report: () => string;
   /** Aborted when the server is to stop. */
   readonly stopping: AbortSignal;
   readonly log: Logger;
@@ -17,8 +18,8 @@ interface ClusterSettings {
 
 /** The cluster that goes with each kind of journal. Drivers are loaded only where the setting asks for them. */
 export const clusters = {
-  disk: async ({ log }: ClusterSettings): Promise<Cluster> => new LocalCluster(log),
-  memory: async ({ log }: ClusterSettings): Promise<Cluster> => new LocalCluster(log),
+  disk: async (settings: ClusterSettings): Promise<Cluster> => new LocalCluster(settings),
+  memory: async (settings: ClusterSettings): Promise<Cluster> => new LocalCluster(settings),
   async redis({ redisUrl, redisPrefix, ...others }: ClusterSettings): Promise<Cluster> {
     if (redisUrl === undefined) throw new Error('JOURNAL=redis needs REDIS_URL');
     const { RedisCluster } = await import('./redis.js');

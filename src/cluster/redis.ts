@@ -3,21 +3,51 @@ import { z } from 'zod';
 import { pause } from '../model/pause.js';
 import { reasonOf } from '../model/reason.js';
 import { openRedis, type RedisClient } from '../redis/client.js';
-import type { Answers, Cluster, Handler } from './cluster.js';
+import type { Answers, Cluster, ClusterNode, Handler } from './cluster.js';
 import { Handlers } from './handlers.js';
 
-// A question that is not sent by then is not asked.
+// A message that is not sent by then is lost.
 const COMMAND_TIMEOUT_MS = 2000;
-// A node that cannot be asked by then starts all the same: it serves its clients.
+// A node that cannot hear the others by then starts all the same: it serves its clients.
 const START_MS = 2000;
+const HEARTBEAT_MS = 1000;
+// A node without a heartbeat for so long is gone.
+const GONE_MS = 3500;
+// Longer than a heartbeat takes to arrive.
+const ARRIVAL_MS = 100;
+
+/**
+ * The heartbeat of a node. KEYS[1]: a hash with the time and the report of each node. ARGV: the node, its report, the
+ * milliseconds after which a silent node is gone. Returns each node that is alive, with its report.
+ */
+const HEARTBEAT = `
+  local time = redis.call('TIME')
+  local now = time[1] * 1000 + math.floor(time[2] / 1000)
+  -- A full Redis refuses a script that begins with a write which needs memory.
+  redis.call('HDEL', KEYS[1], '')
+  redis.call('HSET', KEYS[1], ARGV[1], string.format('%.0f ', now) .. ARGV[2])
+  local alive = {}
+  local nodes = redis.call('HGETALL', KEYS[1])
+  for at = 1, #nodes, 2 do
+    local beaten, report = string.match(nodes[at + 1], '^(%d+) (.*)$')
+    -- Also far in the future: then the clock of Redis was set back, and a node that lives beats again at once.
+    if not beaten or math.abs(now - beaten) > tonumber(ARGV[3]) then
+      redis.call('HDEL', KEYS[1], nodes[at])
+    else
+      alive[#alive + 1] = nodes[at]
+      alive[#alive + 1] = report
+    end
+  end
+  return alive`;
 
 export interface RedisClusterOptions {
   readonly url: string;
   /** What its channels begin with: who has the same one is of the same cluster. */
   readonly prefix: string;
-  /** This node's name, and those of all that are there now. */
+  /** This node's name. */
   readonly node: string;
-  readonly nodes: () => readonly string[];
+  /** What this node reports of itself. */
+  readonly report: () => string;
   /** Aborted when the server is to stop, also while it still starts. */
   readonly stopping: AbortSignal;
   readonly log: Logger;
@@ -33,6 +63,7 @@ const Message = z.discriminatedUnion('kind', [
     body: z.string(),
   }),
   z.object({ kind: z.literal('answer'), from: z.string(), number: z.number(), body: z.string() }),
+  z.object({ kind: z.literal('message'), from: z.string(), topic: z.string(), body: z.string() }),
 ]);
 
 /** A question of ours that is not answered by all yet. */
@@ -42,26 +73,34 @@ interface Asked {
   readonly done: () => void;
 }
 
-/** Nodes that talk over Redis Pub/Sub: what is lost on the way makes an answer partial, which says so. */
+/** Nodes that talk over Redis Pub/Sub. A question that is lost on the way makes its answers partial. */
 export class RedisCluster implements Cluster {
+  readonly node: string;
   readonly #options: RedisClusterOptions;
   readonly #handlers: Handlers;
   readonly #commands: RedisClient;
   readonly #listener: RedisClient;
   readonly #asked = new Map<number, Asked>();
-  readonly #everybody: string;
+  /** The channel of all nodes. */
+  readonly #channel: string;
+  readonly #nodesKey: string;
+  readonly #stopping = new AbortController();
+  readonly #subscribed = new AbortController();
+  #nodes: readonly ClusterNode[];
   #numbers = 0;
-  #isStopped = false;
-  #isSubscribed = false;
-  /** Told once, until it works again. */
+  #beating: Promise<void> | undefined;
+  /** Logged once, until it works again. */
   #isInTrouble = false;
-  #subscribed: (() => void) | undefined;
+  #stopped: Promise<void> | undefined;
 
   constructor(options: RedisClusterOptions) {
-    const { url, prefix, log } = options;
+    const { url, prefix, node, log } = options;
+    this.node = node;
     this.#options = options;
     this.#handlers = new Handlers(log);
-    this.#everybody = `{${prefix}}:cluster`;
+    this.#channel = `{${prefix}}:cluster`;
+    this.#nodesKey = `{${prefix}}:cluster:nodes`;
+    this.#nodes = [{ node, report: '' }];
     const lost = (error: unknown) => this.#failed(error);
     this.#commands = openRedis(
       url,
@@ -77,16 +116,26 @@ export class RedisCluster implements Cluster {
   }
 
   async start(): Promise<void> {
-    if (this.#isSubscribed) return;
-    const waited = new AbortController();
-    this.#subscribed = () => waited.abort();
-    await pause(START_MS, AbortSignal.any([waited.signal, this.#options.stopping]));
+    const { stopping } = this.#options;
+    await pause(START_MS, AbortSignal.any([this.#subscribed.signal, stopping]));
+    await this.#beat();
+    if (this.#nodes.length > 1) await pause(HEARTBEAT_MS + ARRIVAL_MS, stopping);
+    this.#beating = this.#keepBeating();
+  }
+
+  nodes(): readonly ClusterNode[] {
+    return this.#nodes;
+  }
+
+  tell(topic: string, body: string, node?: string): void {
+    const channel = node === undefined ? this.#channel : this.#channelOf(node);
+    void this.#send(channel, { kind: 'message', from: this.node, topic, body });
   }
 
   async ask(topic: string, body: string, withinMs: number): Promise<Answers> {
-    const { node, nodes } = this.#options;
+    const from = this.node;
     const number = this.#numbers++;
-    const waiting = new Set(nodes()).add(node);
+    const waiting = new Set(this.#nodes.map(({ node }) => node)).add(from);
     const answers: string[] = [];
     const answered = new Promise<void>(resolve => {
       const timer = setTimeout(resolve, withinMs);
@@ -96,9 +145,8 @@ export class RedisCluster implements Cluster {
       };
       this.#asked.set(number, { waiting, answers, done });
     });
-    const own = this.#handlers.answer(topic, body).then(answer => this.#note(number, node, answer));
-    if (waiting.size > 1)
-      void this.#send(this.#everybody, { kind: 'question', from: node, number, topic, body });
+    const own = this.#handlers.call(topic, body, from).then(answer => this.#note(number, from, answer));
+    if (waiting.size > 1) void this.#send(this.#channel, { kind: 'question', from, number, topic, body });
     await Promise.all([answered, own]);
     this.#asked.delete(number);
     return { answers, partial: waiting.size > 0 };
@@ -108,18 +156,47 @@ export class RedisCluster implements Cluster {
     this.#handlers.set(topic, handler);
   }
 
-  async stop(): Promise<void> {
-    this.#isStopped = true;
+  stop(): Promise<void> {
+    this.#stopped ??= this.#stop();
+    return this.#stopped;
+  }
+
+  async #stop(): Promise<void> {
+    this.#stopping.abort();
+    await this.#beating;
+    // Without this the others wait until we are gone for long.
+    await this.#commands.hdel(this.#nodesKey, this.node).catch(error => this.#failed(error));
     this.#commands.disconnect();
     this.#listener.disconnect();
   }
 
+  async #keepBeating(): Promise<void> {
+    const { signal } = this.#stopping;
+    for (;;) {
+      await pause(HEARTBEAT_MS, signal);
+      if (signal.aborted) return;
+      await this.#beat();
+      // Nothing else is written to it, and without that a dead network is not noticed.
+      if (this.#listener.status === 'ready') this.#listener.ping().catch(error => this.#failed(error));
+    }
+  }
+
+  async #beat(): Promise<void> {
+    const report = this.#options.report();
+    try {
+      const reply = await this.#commands.eval(HEARTBEAT, 1, this.#nodesKey, this.node, report, GONE_MS);
+      if (!Array.isArray(reply)) throw new Error('Redis did not answer with a list');
+      this.#nodes = nodesOf(reply.map(String));
+      this.#isInTrouble = false;
+    } catch (error) {
+      this.#failed(error);
+    }
+  }
+
   async #subscribe(): Promise<void> {
     try {
-      await this.#listener.subscribe(this.#everybody, this.#channelOf(this.#options.node));
-      this.#isSubscribed = true;
-      this.#isInTrouble = false;
-      this.#subscribed?.();
+      await this.#listener.subscribe(this.#channel, this.#channelOf(this.node));
+      this.#subscribed.abort();
     } catch (error) {
       this.#failed(error);
     }
@@ -128,18 +205,13 @@ export class RedisCluster implements Cluster {
   async #hear(text: string): Promise<void> {
     const message = parse(text);
     // Somebody else's.
-    if (message === undefined) return;
-    const { node } = this.#options;
-    if (message.from === node) return;
-    if (message.kind === 'answer') return this.#note(message.number, message.from, message.body);
-    const body = await this.#handlers.answer(message.topic, message.body);
-    if (body === undefined) return;
-    await this.#send(this.#channelOf(message.from), {
-      kind: 'answer',
-      from: node,
-      number: message.number,
-      body,
-    });
+    if (message === undefined || message.from === this.node) return;
+    const { kind, from } = message;
+    if (kind === 'answer') return this.#note(message.number, from, message.body);
+    const answer = await this.#handlers.call(message.topic, message.body, from);
+    if (kind === 'message' || answer === undefined) return;
+    const { number } = message;
+    await this.#send(this.#channelOf(from), { kind: 'answer', from: this.node, number, body: answer });
   }
 
   #note(number: number, node: string, answer: string | undefined): void {
@@ -152,24 +224,31 @@ export class RedisCluster implements Cluster {
   async #send(channel: string, message: Message): Promise<void> {
     try {
       await this.#commands.publish(channel, JSON.stringify(message));
-      this.#isInTrouble = false;
     } catch (error) {
       this.#failed(error);
     }
   }
 
   #channelOf(node: string): string {
-    return `${this.#everybody}:${node}`;
+    return `${this.#channel}:${node}`;
   }
 
   #failed(error: unknown): void {
-    if (this.#isStopped || this.#isInTrouble) return;
+    if (this.#stopping.signal.aborted || this.#isInTrouble) return;
     this.#isInTrouble = true;
     this.#options.log.warn(
       { reason: reasonOf(error) },
       'this node cannot talk to the other nodes over Redis',
     );
   }
+}
+
+/** @param reply names and reports in turn */
+function nodesOf(reply: readonly string[]): ClusterNode[] {
+  const nodes: ClusterNode[] = [];
+  for (let index = 0; index + 1 < reply.length; index += 2)
+    nodes.push({ node: reply[index] ?? '', report: reply[index + 1] ?? '' });
+  return nodes;
 }
 
 function parse(text: string): Message | undefined {

@@ -1,3 +1,4 @@
+import type { Cluster } from '../cluster/cluster.js';
 import type { Journal } from '../journal/journal.js';
 import { type Address, roomAddress, roomOf, userAddress } from '../model/address.js';
 import { CLOSE, type CloseReason } from '../model/close.js';
@@ -7,8 +8,10 @@ import { unavailable } from '../model/problem.js';
 import type { Retention } from '../model/retention.js';
 import { inTurns } from '../model/turns.js';
 import { Connection, type Encoder, type Replay, type Socket } from './connection.js';
+import { Counts } from './counts.js';
 import { Frames } from './frames.js';
 import { Hub } from './hub.js';
+import { readNodeReport, writeNodeReport } from './node-report.js';
 import { Outbox } from './outbox.js';
 import { Reader } from './reader.js';
 import { type Range, Seen } from './seen.js';
@@ -16,6 +19,10 @@ import { Window } from './window.js';
 
 const TRIM_INTERVAL_MS = 1000;
 const RETRY_AFTER_SECONDS = 1;
+// How long a publisher waits for the other nodes' part of the count.
+const COUNT_MS = 250;
+// A client that comes with a cursor of another node is kept waiting for so long: longer than a node is usually behind.
+const CATCH_UP_MS = 2000;
 
 /** What a publisher learns. */
 export interface Receipt {
@@ -39,32 +46,38 @@ export interface Start {
 /** The post office without its doors: what comes in goes to the journal, what the journal says goes to connections. */
 export class Postroom {
   readonly #journal: Journal;
+  readonly #cluster: Cluster;
+  readonly #counts: Counts;
   readonly #window: Window;
   readonly #outbox: Outbox;
   readonly #reader: Reader;
   readonly #hub: Hub;
   #trimming: NodeJS.Timeout | undefined;
+  /** The past is in the window: what comes now is new. */
+  #isLoaded = false;
   #phase: 'starting' | 'open' | 'draining' = 'starting';
-  readonly #catchUpMs: number;
+  readonly #isShared: boolean;
   /** Those who wait for an entry, each until it comes. */
   readonly #waiting = new Set<Waiting>();
   /** Notifications accepted, duplicates left out. */
   published = 0;
 
   /**
-   * @param options.catchUpMs how long a client may be kept waiting that comes with a cursor of another node, in
-   * milliseconds; 0 where there are no other nodes
+   * @param options.isShared whether other nodes may share the journal
    * @param options.failed told of an error of ours in serving one connection, which is closed for it
    */
   constructor(options: {
     journal: Journal;
+    cluster: Cluster;
     retention: Retention;
     maxBufferedBytes: number;
-    catchUpMs: number;
+    isShared: boolean;
     failed: (error: unknown) => void;
   }) {
     this.#journal = options.journal;
-    this.#catchUpMs = options.catchUpMs;
+    this.#cluster = options.cluster;
+    this.#counts = new Counts(options.cluster, COUNT_MS);
+    this.#isShared = options.isShared;
     this.#window = new Window(options.retention, () => this.#journal.now());
     const frames = new Frames();
     const failed = (connection: Connection, error: unknown) => {
@@ -94,6 +107,8 @@ export class Postroom {
       skipped: until => this.#skip(until),
     });
     this.#window.beginAfter(past);
+    this.#isLoaded = true;
+    await this.#cluster.start();
     this.#trimming = setInterval(() => this.#trim(), TRIM_INTERVAL_MS);
     this.#trimming.unref();
     // It may have been told to stop meanwhile.
@@ -105,9 +120,10 @@ export class Postroom {
     this.#phase = 'draining';
   }
 
-  stop(): void {
+  async stop(): Promise<void> {
     this.stopAccepting();
     clearInterval(this.#trimming);
+    await this.#counts.idle();
   }
 
   /** Whether notifications are taken: started, not stopping, with a journal that works. */
@@ -135,10 +151,16 @@ export class Postroom {
       journal: {
         kind: this.#journal.kind,
         ...this.#journal.status(),
+        ...(this.#isShared && { nodes: this.#nodes() }),
         entries: this.#window.entries,
         bytes: this.#window.bytes,
       },
     };
+  }
+
+  /** What this node reports to the others. */
+  get nodeReport(): string {
+    return writeNodeReport({ connections: this.#hub.connections, lagMs: this.#journal.status().lagMs });
   }
 
   /**
@@ -148,14 +170,16 @@ export class Postroom {
   async publish(notification: Notification): Promise<Receipt> {
     if (this.#phase !== 'open')
       throw unavailable('This server is starting or shutting down; try again.', RETRY_AFTER_SECONDS);
-    const { id, connections, duplicate, partial } = await this.#journal.append(notification);
-    if (!duplicate) this.published++;
+    const { id, duplicate } = await this.#journal.append(notification);
+    if (duplicate) return { id, connections: 0, duplicate };
+    this.published++;
+    const { connections, partial } = await this.#counts.total(id);
     return { id, connections, duplicate, ...(partial && { partial }) };
   }
 
   /** Whether a client comes with a cursor of another node that is further than this one. */
   isAhead(since: string): boolean {
-    return this.#catchUpMs > 0 && this.#window.isAhead(since);
+    return this.#isShared && this.#window.isAhead(since);
   }
 
   /** Resolves when this node has caught up with a cursor, has had its time for that, or no node ever gave such a one. */
@@ -168,7 +192,7 @@ export class Postroom {
         this.#waiting.delete(waiting);
         resolve();
       };
-      const timer = setTimeout(go, this.#catchUpMs);
+      const timer = setTimeout(go, CATCH_UP_MS);
       const waiting = { moment, go };
       this.#waiting.add(waiting);
       this.#journal.newest().then(
@@ -302,12 +326,16 @@ export class Postroom {
     connection.joined.clear();
   }
 
-  #deliver(entry: Entry): number {
+  #nodes() {
+    return this.#cluster.nodes().map(({ node, report }) => ({ node, ...readNodeReport(report) }));
+  }
+
+  #deliver(entry: Entry): void {
     const position = this.#window.add(entry);
     const reached = this.#hub.deliver(entry, position);
+    if (this.#isLoaded) this.#counts.delivered(entry, reached);
     this.#outbox.schedule();
     for (const { moment, go } of this.#waiting) if (compareMoments(moment, entry) <= 0) go();
-    return reached;
   }
 
   #trim(): void {

@@ -1,8 +1,9 @@
 import type { Address } from '../model/address.js';
+import { weigh } from '../model/codec.js';
 import { Fifo } from '../model/fifo.js';
 import { compareMoments, formatId, type Id, type Moment, parseId } from '../model/id.js';
 import type { Entry } from '../model/notification.js';
-import { type Retention, weigh } from '../model/retention.js';
+import type { Retention } from '../model/retention.js';
 
 // What an address that has a past takes beside its entries: its list, and its place in the table.
 const ADDRESS_BYTES = 256;

@@ -1,8 +1,11 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import type { Socket } from 'node:net';
+import { Socket } from 'node:net';
 
 // Bytes that node:http is given at a time: it makes objects for every request in them before anyone can stop it.
 const PIECE_BYTES = 2048;
+
+// Node's own.
+const { push } = Socket.prototype;
 
 /** Told when a connection begins or ends to answer. */
 export interface ConnectionEvents {
@@ -22,7 +25,6 @@ export interface ConnectionEvents {
 export class HttpConnection {
   readonly socket: Socket;
   readonly #events: ConnectionEvents;
-  readonly #push: (chunk: Buffer | null) => boolean;
   /** Bytes read and not given to node:http yet. */
   #held: Buffer | undefined;
   #hasEnded = false;
@@ -37,7 +39,6 @@ export class HttpConnection {
   constructor(socket: Socket, events: ConnectionEvents) {
     this.socket = socket;
     this.#events = events;
-    this.#push = socket.push.bind(socket);
     socket.push = chunk => this.#take(chunk);
   }
 
@@ -61,7 +62,7 @@ export class HttpConnection {
   release(): Buffer {
     const { socket } = this;
     this.#isReleased = true;
-    socket.push = this.#push;
+    socket.push = push;
     socket.off('data', ignore);
     socket.setTimeout(0);
     if (this.#hasEnded) socket.push(null);
@@ -99,14 +100,14 @@ export class HttpConnection {
     // Of a peer that has ended its side node:http answers nothing more.
     if (!this.#hasEnded || this.#isUnanswered()) return isMoreWanted;
     this.#hasEnded = false;
-    return this.#push(null);
+    return push.call(this.socket, null);
   }
 
   /** Each `push` has the socket read on. So it is only for the last piece, or where the reader has paused. */
   #give(piece: Buffer): boolean {
     const { socket } = this;
     const isFlowing = socket.readableFlowing === true && socket.readableLength === 0;
-    if (this.#held === undefined || !isFlowing) return this.#push(piece);
+    if (this.#held === undefined || !isFlowing) return push.call(socket, piece);
     socket.emit('data', piece);
     return true;
   }

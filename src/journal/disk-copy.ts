@@ -1,11 +1,10 @@
-/** node disk-copy.js <file> <id> <process>: see `renewFile` in disk-file.ts. What is wrong goes to standard output, as one line. */
-import { closeSync, existsSync, fsyncSync, openSync, renameSync, rmSync, statSync } from 'node:fs';
-import { dirname } from 'node:path';
+/** node disk-copy.js <file> <process> <floor>: the script for `renewFile`. */
+import { existsSync, statSync } from 'node:fs';
 import { type Database, open } from 'lmdb';
 import type { Address } from '../model/address.js';
 import { compareMoments, formatId, type Id, type Moment } from '../model/id.js';
 import type { Notification } from '../model/notification.js';
-import { reasonOf } from '../model/reason.js';
+import { writeCopy } from '../storage/renew.js';
 import { type EntryKey, FORMAT, openTables } from './disk-file.js';
 import { openId, readRecord, recordBytes, sealedId } from './disk-record.js';
 
@@ -26,24 +25,12 @@ type StoredBefore = [
 ];
 
 const BATCH = 1000;
-const [path = '', floor = '', server = ''] = process.argv.slice(2);
-// A name of its own: a copier whose server was killed may still be at work.
-const copy = `${path}.new.${process.pid}`;
 
-try {
-  await write(existsSync(path) ? read() : { floor: floor as Id, entries: [] });
-  if (process.ppid !== Number(server)) throw new Error('its server has ended');
-  renameSync(copy, path);
-  rmSync(`${copy}-lock`, { force: true });
-  flush(dirname(path));
-} catch (error) {
-  console.log(reasonOf(error));
-  rmSync(copy, { force: true });
-  process.exitCode = 1;
-}
+await writeCopy((path, copy, [floor]) =>
+  write(copy, existsSync(path) ? read(path) : { floor: floor as Id, entries: [] }),
+);
 
-async function write({ floor, entries }: Journal): Promise<void> {
-  // Flushed once, at the end.
+async function write(copy: string, { floor, entries }: Journal): Promise<void> {
   const { root, records, keys, meta } = openTables(copy, { noSync: true });
   let previous = floor;
   const batch: (() => void)[] = [
@@ -69,10 +56,9 @@ async function write({ floor, entries }: Journal): Promise<void> {
   batch.push(() => void meta.put('newest', sealedId(previous)));
   await commit();
   await root.close();
-  flush(copy);
 }
 
-function read(): Journal {
+function read(path: string): Journal {
   if (!statSync(path).isFile()) throw new Error('it is not a file');
   const root = open({ path, readOnly: true, maxDbs: 8 });
   const names = [...root.getKeys()];
@@ -90,7 +76,7 @@ function read(): Journal {
 function* entriesIn(records: Database<Buffer, EntryKey>, floor: Id, newest: Id): Journal['entries'] {
   let last = floor;
   for (const { key, value } of records.getRange()) {
-    const { entry, previous } = readRecord(momentOf(key), value);
+    const { entry, previous } = readRecord(momentAt(key), value);
     if (previous !== last) throw new Error(`entries between ${last} and ${entry.id} are missing`);
     last = entry.id;
     yield entry;
@@ -102,7 +88,7 @@ function* entriesIn(records: Database<Buffer, EntryKey>, floor: Id, newest: Id):
 function* entriesBefore(entries: Database<StoredBefore, EntryKey>): Journal['entries'] {
   let last: Moment = { time: 0, sequence: 0 };
   for (const { key, value } of entries.getRange()) {
-    const moment = momentOf(key);
+    const moment = momentAt(key);
     if (compareMoments(moment, last) <= 0) throw new Error('its entries are not in order');
     last = moment;
     const [addresses, event, data, except, itsKey, ttl] = value;
@@ -116,17 +102,11 @@ function named(names: readonly unknown[], name: string): string {
   return name;
 }
 
-function momentOf([time, sequence]: EntryKey): Moment {
+function momentAt([time, sequence]: EntryKey): Moment {
   return { time, sequence };
 }
 
 function idIn(text: string | undefined): Id {
   if (text === undefined) throw new Error('it does not say where it begins and ends');
   return text as Id;
-}
-
-function flush(file: string): void {
-  const descriptor = openSync(file, 'r');
-  fsyncSync(descriptor);
-  closeSync(descriptor);
 }

@@ -1,9 +1,12 @@
-import { execFile } from 'node:child_process';
-import { readdir, rm, stat } from 'node:fs/promises';
-import { basename, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { type Database, open, type RootDatabase } from 'lmdb';
-import type { Id } from '../model/id.js';
+import type { Database, RootDatabase } from 'lmdb';
+import { weigh } from '../model/codec.js';
+import { type Id, momentOf } from '../model/id.js';
+import type { Entry } from '../model/notification.js';
+import { FileIdentity, openLmdb } from '../storage/lmdb.js';
+import { renewFile } from '../storage/renew.js';
+import { openId, readRecord, recordBytes, sealedId } from './disk-record.js';
+import type { Target } from './duplicate.js';
 
 /** The tables of a journal's file. */
 export interface Tables {
@@ -22,25 +25,11 @@ export type EntryKey = [time: number, sequence: number];
 export const FORMAT = '2';
 
 const NAMES = ['records', 'keys', 'meta'] as const;
-const COMMITS = {
-  // A write resolves when it is flushed. Flushing beside the next commit, lmdb's default, is no faster.
-  overlappingSync: false,
-  // The page that makes a commit the newest is flushed with the next one, which halves the cost of both.
-  noMetaSync: true,
-  // The groups are ours; with lmdb's own, a commit that fails leaves a rejection that nobody can catch.
-  eventTurnBatching: false,
-};
-
-// How long reading and copying may take: as long as the slowest disk needs, but not for ever.
-const COPY_MS = 60_000;
-const COPY_MS_PER_MIB = 500;
-// It is nearly always done by then, and the stop finds a journal that is open.
-const STOP_MS = 5000;
 const COPY = fileURLToPath(new URL('../../dist/journal/disk-copy.js', import.meta.url));
 
 /** Opens the tables of a file, which must be sound; makes what is not there. */
 export function openTables(path: string, options: { readonly noSync?: boolean } = {}): Tables {
-  const root = open({ path, maxDbs: NAMES.length, ...COMMITS, ...options });
+  const root = openLmdb(path, NAMES.length, options);
   return {
     root,
     records: root.openDB<Buffer, EntryKey>({ name: 'records', encoding: 'binary' }),
@@ -49,39 +38,95 @@ export function openTables(path: string, options: { readonly noSync?: boolean } 
   };
 }
 
-/**
- * Puts a fresh copy in the place of a journal's file, made of entries that were all proven to be sound; makes a file
- * where there is none. It is done in a process of its own: LMDB maps the file into memory and trusts it, so that a
- * damaged file, or a full disk, would end the process without an error that could be caught. Rejects with the reason
- * where the file cannot be read, or the copy not be written; the file is then as it was.
- * @param floor the id that a new journal begins after
- * @param stopping ends it, if it takes longer than a few seconds more
- */
-export async function renewFile(path: string, floor: Id, stopping: AbortSignal): Promise<void> {
-  await removeCopies(path);
-  const { size } = await stat(path).catch(() => ({ size: 0 }));
-  const timeout = Math.ceil(COPY_MS + (size / 2 ** 20) * COPY_MS_PER_MIB);
-  const tooLate = new AbortController();
-  const stop = () => setTimeout(() => tooLate.abort(), STOP_MS).unref();
-  stopping.addEventListener('abort', stop);
-  const options = { timeout, killSignal: 'SIGKILL', signal: tooLate.signal } as const;
-  try {
-    await new Promise<void>((resolve, reject) => {
-      execFile(process.execPath, [COPY, path, floor, String(process.pid)], options, (error, stdout) => {
-        if (error === null) resolve();
-        else reject(new Error(stdout.trim() || 'its contents cannot be read'));
-      });
+/** The file of a disk journal, open. What it holds was proven to be sound. */
+export class DiskFile {
+  /** The newest trimmed id when it was opened. */
+  readonly floor: Id;
+  readonly #tables: Tables;
+  readonly #identity: FileIdentity;
+
+  private constructor(tables: Tables, floor: Id, identity: FileIdentity) {
+    this.#tables = tables;
+    this.floor = floor;
+    this.#identity = identity;
+  }
+
+  /**
+   * Opens the file at a path; rejects with the reason if it cannot be read or written, or is damaged.
+   * @param floor the id that a new journal begins after
+   * @param stopping aborted when the server is to stop
+   */
+  static async open(path: string, floor: Id, stopping: AbortSignal): Promise<DiskFile> {
+    await renewFile(COPY, path, [floor], stopping);
+    const tables = openTables(path);
+    try {
+      return new DiskFile(tables, openId(tables.meta.get('floor') ?? ''), await FileIdentity.of(path));
+    } catch (error) {
+      await tables.root.close();
+      throw error;
+    }
+  }
+
+  /** All entries, the oldest first. Throws where a bit of one has changed. */
+  *entries(limit?: number): Generator<Entry> {
+    const range = { snapshot: false, ...(limit !== undefined && { limit }) };
+    for (const { key, value } of this.#tables.records.getRange(range)) yield entryOf(key, value);
+  }
+
+  /** Adds entries in one commit. @param previous the newest id before them */
+  async append(entries: readonly Entry[], previous: Id): Promise<void> {
+    const { root, records, keys, meta } = this.#tables;
+    let last = previous;
+    await root.batch(() => {
+      for (const { time, sequence, id, notification } of entries) {
+        void records.put([time, sequence], recordBytes(id, notification, last));
+        if (notification.key !== undefined) void keys.put(notification.key, id);
+        last = id;
+      }
+      void meta.put('newest', sealedId(last));
     });
-  } catch (error) {
-    await removeCopies(path);
-    throw error;
-  } finally {
-    stopping.removeEventListener('abort', stop);
+  }
+
+  /** The entry that an idempotency key stands for. */
+  find(key: string): { readonly id: Id; readonly target: Target } | undefined {
+    const id = this.#tables.keys.get(key);
+    if (id === undefined) return undefined;
+    const { time, sequence } = momentOf(id);
+    const bytes = this.#tables.records.get([time, sequence]);
+    return bytes && { id, target: entryOf([time, sequence], bytes).notification };
+  }
+
+  /** Removes the oldest entries, in one commit; resolves to how many bytes they were counted with. */
+  async remove(entries: readonly Entry[]): Promise<number> {
+    const { root, records, keys, meta } = this.#tables;
+    let bytes = 0;
+    await root.batch(() => {
+      for (const { time, sequence, id, notification } of entries) {
+        void records.remove([time, sequence]);
+        const { key } = notification;
+        if (key !== undefined && keys.get(key) === id) void keys.remove(key);
+        void meta.put('floor', sealedId(id));
+        bytes += weigh(notification);
+      }
+    });
+    return bytes;
+  }
+
+  /** Rejects if the file was removed or replaced. */
+  async check(): Promise<void> {
+    await this.#identity.check();
+  }
+
+  /** Writes a text that nobody reads; rejects if nothing can be written. */
+  async probe(text: string): Promise<void> {
+    await this.#tables.meta.put('probe', text);
+  }
+
+  async close(): Promise<void> {
+    await this.#tables.root.close();
   }
 }
 
-/** One that was killed may have left a copy; and one whose server was killed can no longer put its own in place. */
-async function removeCopies(path: string): Promise<void> {
-  for (const name of await readdir(dirname(path)))
-    if (name.startsWith(`${basename(path)}.new`)) await rm(join(dirname(path), name), { force: true });
+function entryOf([time, sequence]: EntryKey, bytes: Buffer): Entry {
+  return readRecord({ time, sequence }, bytes).entry;
 }

@@ -1,6 +1,7 @@
 import type { Logger } from 'pino';
 import type { Clock } from '../model/clock.js';
 import type { Retention } from '../model/retention.js';
+import type { DataDirectory } from '../storage/directory.js';
 import { DiskJournal } from './disk.js';
 import type { Journal } from './journal.js';
 import { MemoryJournal } from './memory.js';
@@ -11,7 +12,7 @@ export type { Journal } from './journal.js';
 interface JournalSettings {
   readonly retention: Retention;
   /** Where `disk` lives. */
-  readonly directory: string;
+  readonly directory: DataDirectory;
   readonly clock: Clock;
   readonly log: Logger;
   /** Where `redis` is, and what its keys begin with. */
@@ -19,16 +20,13 @@ interface JournalSettings {
   readonly redisPrefix: string;
   /** This node's name among those that share a journal. */
   readonly node: string;
-  /** How many connections this process has. */
-  readonly connections: () => number;
   /** Aborted when the server is to stop. */
   readonly stopping: AbortSignal;
 }
 
 /** Every kind of journal by its name in `JOURNAL`. Drivers are loaded only where the setting asks for them. */
 export const journals = {
-  disk: async ({ directory, retention, clock, log, stopping }: JournalSettings): Promise<Journal> =>
-    new DiskJournal(directory, retention, clock, log, stopping),
+  disk: async (settings: JournalSettings): Promise<Journal> => new DiskJournal(settings),
   memory: async ({ retention, clock }: JournalSettings): Promise<Journal> =>
     new MemoryJournal(retention, clock),
   async redis({ redisUrl, redisPrefix, ...others }: JournalSettings): Promise<Journal> {

@@ -7,16 +7,12 @@ export interface Appended {
   readonly id: Id;
   /** Its idempotency key was there already: nothing was appended. */
   readonly duplicate: boolean;
-  /** Open connections that it was written to, on all nodes; 0 for a duplicate. */
-  readonly connections: number;
-  /** Not every node told its part of `connections` in time. */
-  readonly partial: boolean;
 }
 
 /** Who follows a journal. */
 export interface Follower {
-  /** Takes the next entry; returns how many open connections of this process it was written to. */
-  deliver(entry: Entry): number;
+  /** Takes the next entry. */
+  deliver(entry: Entry): void;
   /**
    * The journal went on without us and was trimmed meanwhile: entries up to this id, and back to the last one
    * delivered, will never come.
@@ -28,14 +24,6 @@ export interface JournalStatus {
   /** Whether it can take entries now. */
   readonly available: boolean;
   /** How far the follower is behind, in milliseconds. */
-  readonly lagMs: number;
-  /** The nodes that share it, this one among them; undefined where it is ours alone. */
-  readonly nodes?: readonly NodeStatus[];
-}
-
-export interface NodeStatus {
-  readonly node: string;
-  readonly connections: number;
   readonly lagMs: number;
 }
 
@@ -50,7 +38,7 @@ export interface Journal {
    * Writes a notification and gives it its id. Resolves when it is as durable as this journal makes it;
    * rejects, with a Problem that says what to do, when it is not. Calls that follow each other without
    * waiting get ids in the order of the calls. By the time it resolves the entry has been delivered to the
-   * follower; on a journal of several nodes that may come later where `partial` says so.
+   * follower; on a journal that nodes share it may be delivered a little later.
    */
   append(notification: Notification): Promise<Appended>;
 

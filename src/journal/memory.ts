@@ -3,7 +3,8 @@ import { Fifo } from '../model/fifo.js';
 import { formatId, type Id, IdClock } from '../model/id.js';
 import type { Notification } from '../model/notification.js';
 import { unavailable } from '../model/problem.js';
-import { memoryOf, type Retention } from '../model/retention.js';
+import type { Retention } from '../model/retention.js';
+import { memoryOf } from '../model/text.js';
 import { requireSameTarget, type Target } from './duplicate.js';
 import type { Appended, Follower, Journal } from './journal.js';
 
@@ -39,13 +40,13 @@ export class MemoryJournal implements Journal {
     const first = key === undefined ? undefined : this.#firsts.get(key);
     if (first !== undefined) {
       requireSameTarget(notification, first, first.id);
-      return { id: first.id, duplicate: true, connections: 0, partial: false };
+      return { id: first.id, duplicate: true };
     }
     const moment = this.#ids.next();
     const id = formatId(moment);
     if (key !== undefined) this.#remember(key, { id, ...notification }, moment.time);
-    const connections = this.#follower.deliver({ ...moment, id, notification });
-    return { id, duplicate: false, connections, partial: false };
+    this.#follower.deliver({ ...moment, id, notification });
+    return { id, duplicate: false };
   }
 
   async follow(follower: Follower): Promise<Id> {

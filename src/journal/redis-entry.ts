@@ -1,14 +1,12 @@
-import { type Id, type Moment, parseId } from '../model/id.js';
+import { packFields, unpack, weigh } from '../model/codec.js';
+import { type Id, type Moment, momentOf } from '../model/id.js';
 import type { Notification } from '../model/notification.js';
-import { weigh } from '../model/retention.js';
-import { packFields, unpack } from './stored.js';
 
 /** An entry as the stream has it: names and values of its fields in turn, always the same in the same order. */
 export type Fields = readonly string[];
 
 /** An entry of the stream; its notification is unpacked when it is asked for. */
-export interface StreamEntry extends Moment {
-  readonly id: Id;
+export interface StreamEntry extends IdMoment {
   /** Id of the entry before it in the stream. */
   readonly previous: string;
   /** Who appended it, and that node's number for it. */
@@ -27,7 +25,7 @@ export function entryOf(id: string, fields: Fields): StreamEntry {
   const [, previous = '', , node = '', , number = '', , , , key = '', , stored = '', , data] = fields;
   if (data === undefined || fields[10] !== 'n') throw new Error('its fields are others');
   return {
-    ...momentOf(id),
+    ...idMoment(id),
     previous,
     node,
     number: Number(number),
@@ -37,9 +35,10 @@ export function entryOf(id: string, fields: Fields): StreamEntry {
   };
 }
 
-/** A text of Redis's as an id, with its parts. Throws where it is none. */
-export function momentOf(text: string): Moment & { readonly id: Id } {
-  const moment = parseId(text);
-  if (moment === undefined) throw new Error(`Redis gave the id ${text}, which is none`);
-  return { ...moment, id: text as Id };
+/** An id with its parts. */
+export type IdMoment = Moment & { readonly id: Id };
+
+/** An id that Redis gave, with its parts. Throws for a text that is none. */
+export function idMoment(text: string): IdMoment {
+  return { ...momentOf(text), id: text as Id };
 }

@@ -96,34 +96,21 @@ export const APPEND = `${TRIM}${NOW}
   return results`;
 
 /**
- * A node's sign of life, and the journal's trimming by age. KEYS[4]: a hash of what the nodes say. ARGV: the node,
- * what it says, the milliseconds after which a silent one is gone, those that entries are kept, the limit in bytes,
- * the newest id that the node has delivered, and what the node takes for the journal's time. Returns the newest id, the
- * newest trimmed id, the journal's time, and each node that is there with its word.
+ * What each node does once a second: trims by age, and keeps the journal's time. ARGV: the milliseconds that entries are
+ * kept, the limit in bytes, the newest id that the node has delivered, and what the node takes for the journal's time.
+ * Returns the newest id, the newest trimmed id and the journal's time.
  */
-export const BEAT = `${TRIM}${NOW}
-  -- A full Redis refuses writes that need memory, but not behind one that needs none: what is trimmed makes room.
-  redis.call('HDEL', KEYS[4], '')
+export const MAINTAIN = `${TRIM}${NOW}
+  -- A full Redis refuses a script that begins with a write which needs memory; trimming makes room.
+  redis.call('HDEL', KEYS[3], '')
   -- Redis cannot tell how much time has passed since its clock was set back: the nodes can.
-  if system < now then now = math.max(now, tonumber(ARGV[7])) end
+  if system < now then now = math.max(now, tonumber(ARGV[4])) end
   redis.call('HSET', KEYS[3], 'clock', string.format('%.0f', now))
-  -- Where this Redis has forgotten what the node has delivered (a failover), and its clock is behind, new ids must still
-  -- be newer. It fails where they are anyway.
-  if redis.pcall('XADD', KEYS[1], ARGV[6], 'p', '').err == nil then redis.call('XDEL', KEYS[1], ARGV[6]) end
+  -- After a failover Redis may have forgotten what the node has delivered, and its clock may be behind: new ids must
+  -- still be newer. This fails where they are anyway.
+  if redis.pcall('XADD', KEYS[1], ARGV[3], 'p', '').err == nil then redis.call('XDEL', KEYS[1], ARGV[3]) end
   -- A journal begins when it is made: ids of one that was here before are told apart.
   redis.call('HSETNX', KEYS[3], 'floor', string.format('%.0f-0', now - 1))
-  trim(now - ARGV[4], tonumber(ARGV[5]), 1000)
-  redis.call('HSET', KEYS[4], ARGV[1], string.format('%.0f ', now) .. ARGV[2])
-  local floor = redis.call('HGET', KEYS[3], 'floor')
-  local answer = { redis.call('HGET', KEYS[3], 'last') or '0-0', floor, string.format('%.0f', now) }
-  local nodes = redis.call('HGETALL', KEYS[4])
-  for at = 1, #nodes, 2 do
-    local beaten, word = string.match(nodes[at + 1], '^(%d+) (.*)$')
-    if not beaten or now - beaten > tonumber(ARGV[3]) then
-      redis.call('HDEL', KEYS[4], nodes[at])
-    else
-      answer[#answer + 1] = nodes[at]
-      answer[#answer + 1] = word
-    end
-  end
-  return answer`;
+  trim(now - ARGV[1], tonumber(ARGV[2]), 1000)
+  local newest = redis.call('HGET', KEYS[3], 'last') or '0-0'
+  return { newest, redis.call('HGET', KEYS[3], 'floor'), string.format('%.0f', now) }`;

@@ -19,6 +19,13 @@ export function parseId(text: string): Moment | undefined {
   return { time: Number(parts[1]), sequence: Number(parts[2]) };
 }
 
+/** The parts of an id. Throws for a text that is none. */
+export function momentOf(id: string): Moment {
+  const moment = parseId(id);
+  if (moment === undefined) throw new Error(`${JSON.stringify(id)} is no id`);
+  return moment;
+}
+
 export function formatId(moment: Moment): Id {
   return `${moment.time}-${moment.sequence}`;
 }

@@ -24,6 +24,8 @@ export interface Notification {
 /** A notification that is in the journal. */
 export interface Entry extends Moment {
   readonly id: Id;
+  /** The node that appended it; undefined in a journal that no other node shares. */
+  readonly node?: string | undefined;
   readonly notification: Notification;
 }
 

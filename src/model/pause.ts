@@ -5,3 +5,10 @@ export async function pause(milliseconds: number, signal: AbortSignal): Promise<
   // It rejects for the signal alone.
   await after(milliseconds, undefined, { signal }).catch(() => undefined);
 }
+
+/** Waits for something, so many milliseconds at the most; how it ends does not matter. */
+export async function waitBriefly(something: Promise<unknown>, milliseconds: number): Promise<void> {
+  const deadline = new AbortController();
+  await Promise.race([something.catch(() => undefined), pause(milliseconds, deadline.signal)]);
+  deadline.abort();
+}

@@ -16,3 +16,11 @@ export const KEY_RULE = 'must be 1 to 200 characters of well-formed Unicode';
 export function ownCopy(text: string): string {
   return Buffer.from(text).toString();
 }
+
+// Found at once where there is none of them.
+const BEYOND_LATIN = /[^\0-\xff]/;
+
+/** Bytes that a text takes in memory: V8 keeps one for each character where all are Latin-1, else two. */
+export function memoryOf(text: string): number {
+  return BEYOND_LATIN.test(text) ? 2 * text.length : text.length;
+}

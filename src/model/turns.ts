@@ -83,13 +83,25 @@ export class FairTurns {
   }
 }
 
-/** Does something for each item, in order, in as many turns of the event loop as that needs. */
-export async function inTurns<T>(items: Iterable<T>, act: (item: T) => void): Promise<void> {
-  let end = performance.now() + TURN_MS;
+/**
+ * Does something for each item, in order, in as many turns of the event loop as that needs.
+ * @param turnMs how long it works in one turn, in milliseconds; one item may make it longer
+ */
+export async function inTurns<T>(
+  items: Iterable<T>,
+  act: (item: T) => void,
+  turnMs = TURN_MS,
+): Promise<void> {
+  let end = performance.now() + turnMs;
   for (const item of items) {
     act(item);
     if (performance.now() < end) continue;
-    await new Promise(resolve => setImmediate(resolve));
-    end = performance.now() + TURN_MS;
+    await nextTurn();
+    end = performance.now() + turnMs;
   }
+}
+
+/** Resolves in the next turn of the event loop. */
+export function nextTurn(): Promise<void> {
+  return new Promise(resolve => setImmediate(resolve));
 }

@@ -53,10 +53,3 @@ export async function bury<L>(
     }
   }
 }
-
-/** Waits for something that the other side may never answer, so many milliseconds at the most; how it ends does not matter. */
-export async function waitBriefly(something: Promise<unknown>, milliseconds: number): Promise<void> {
-  const deadline = new AbortController();
-  await Promise.race([something.catch(() => undefined), pause(milliseconds, deadline.signal)]);
-  deadline.abort();
-}

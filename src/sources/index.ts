@@ -1,7 +1,6 @@
 import type { Intake } from './intake.js';
 import type { Source, SourceSettings } from './source.js';
 
-export { waitBriefly } from './attempts.js';
 export { NotifyEndpoint } from './http.js';
 export { Intake } from './intake.js';
 export type { Source, SourceStatus } from './source.js';

@@ -1,6 +1,7 @@
 import { isIP } from 'node:net';
 import { Admin, ConnectionPool, Consumer, IS_CONTROL, type KafkaRecord, Producer } from '@platformatic/kafka';
-import { bury, keepTrying, waitBriefly } from './attempts.js';
+import { waitBriefly } from '../model/pause.js';
+import { bury, keepTrying } from './attempts.js';
 import { type Intake, type Message, type Refused, Stopped } from './intake.js';
 import type { Source, SourceSettings, SourceStatus } from './source.js';
 

@@ -1,5 +1,6 @@
 import { type Channel, type ChannelModel, type ConfirmChannel, type ConsumeMessage, connect } from 'amqplib';
-import { bury, keepTrying, waitBriefly } from './attempts.js';
+import { waitBriefly } from '../model/pause.js';
+import { bury, keepTrying } from './attempts.js';
 import { Gatherer } from './gatherer.js';
 import { type Intake, type Message, type Refused, Stopped } from './intake.js';
 import type { Source, SourceSettings, SourceStatus } from './source.js';

@@ -9,6 +9,7 @@ import {
   userAddress,
 } from '../../src/model/address.js';
 import { clockOf } from '../support/clock.js';
+import { localCluster } from '../support/cluster.js';
 
 function rethrow(error: unknown): never {
   throw error;
@@ -179,9 +180,10 @@ export class Program {
     const journal = new MemoryJournal(retention, clockOf(now));
     this.#postroom = new Postroom({
       journal,
+      cluster: localCluster(),
       retention,
       maxBufferedBytes: options.maxBufferedBytes,
-      catchUpMs: 0,
+      isShared: false,
       failed: rethrow,
     });
   }
@@ -199,7 +201,7 @@ export class Program {
       for (const client of this.#clients) this.#judge(client);
       this.#hangUpAll();
     } finally {
-      this.#postroom.stop();
+      await this.#postroom.stop();
     }
   }
 

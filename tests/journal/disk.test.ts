@@ -6,6 +6,7 @@ import { afterEach, describe, expect, it } from '@jest/globals';
 import { open as openLmdb } from 'lmdb';
 import { pino } from 'pino';
 import { DiskJournal } from '../../src/journal/disk.js';
+import { DataDirectory } from '../../src/storage/directory.js';
 import type { Entry } from '../../src/model/notification.js';
 import type { Retention } from '../../src/model/retention.js';
 import { following, journalContract, notification } from './journal-contract.js';
@@ -30,7 +31,13 @@ function newDirectory(): string {
 }
 
 function make(directory: string, retention = AMPLE, now = () => START): DiskJournal {
-  const journal = new DiskJournal(directory, retention, clockOf(now), log);
+  const journal = new DiskJournal({
+    directory: new DataDirectory(directory),
+    retention,
+    clock: clockOf(now),
+    stopping: new AbortController().signal,
+    log,
+  });
   journals.push(journal);
   return journal;
 }
@@ -74,8 +81,6 @@ describe('the past on the disk', () => {
     expect(await second.journal.append(notification('2', { key: 'k' }))).toEqual({
       id,
       duplicate: true,
-      connections: 0,
-      partial: false,
     });
     expect((await second.journal.append(notification('3'))).id).toBe(`${START}-2`);
   });

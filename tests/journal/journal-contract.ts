@@ -1,3 +1,4 @@
+import { EventEmitter, once } from 'node:events';
 import { afterEach, describe, expect, it } from '@jest/globals';
 import fc from 'fast-check';
 import type { Follower, Journal } from '../../src/journal/journal.js';
@@ -28,13 +29,10 @@ export function notification(data: string, fields: Partial<Notification> = {}): 
   };
 }
 
-/** A follower without connections that must not be left out. */
+/** A follower that must not be left out. */
 export function following(deliver: (entry: Entry) => unknown): Follower {
   return {
-    deliver(entry) {
-      deliver(entry);
-      return 0;
-    },
+    deliver: entry => void deliver(entry),
     skipped(until) {
       throw new Error(`entries up to ${until} were skipped`);
     },
@@ -50,10 +48,13 @@ function momentOf(id: string): Moment {
 /**
  * What src/journal/journal.ts promises, for any implementation.
  * @param make a journal that nothing was ever written to, each time another; closed by the suite
+ * @param node the name of the node that appends, in a journal that nodes share: it may deliver a little later than it
+ * answers
  */
 export function journalContract(
   kind: string,
   make: (options: MakeOptions) => Journal | Promise<Journal>,
+  node?: string,
 ): void {
   const made: Journal[] = [];
   afterEach(async () => {
@@ -64,8 +65,20 @@ export function journalContract(
     const journal = await make({ retention: RETENTION, now });
     made.push(journal);
     const delivered: Entry[] = [];
-    const begin = await journal.follow(following(entry => delivered.push(entry)));
-    return { journal, delivered, begin };
+    const arrivals = new EventEmitter();
+    const begin = await journal.follow(
+      following(entry => {
+        delivered.push(entry);
+        arrivals.emit(entry.id);
+      }),
+    );
+    const append = async (notification: Notification) => {
+      const appended = await journal.append(notification);
+      const hasArrived = delivered.some(({ id }) => id === appended.id);
+      if (node !== undefined && !hasArrived) await once(arrivals, appended.id);
+      return appended;
+    };
+    return { journal, append, delivered, begin };
   }
 
   describe(`the ${kind} journal`, () => {
@@ -74,7 +87,7 @@ export function journalContract(
     });
 
     it('has delivered an entry, whole, by the time its append resolves', async () => {
-      const { journal, delivered } = await open();
+      const { append, delivered } = await open();
       const full = notification('{"a":1.0,"b":"付款"}', {
         addresses: ['room:房间', 'user:42', 'connection:1.2', 'everyone'],
         event: 'paid ✓',
@@ -82,29 +95,30 @@ export function journalContract(
         key: 'order-ä',
         ttl: 60,
       });
-      const { id, duplicate } = await journal.append(full);
+      const { id, duplicate } = await append(full);
       expect(duplicate).toBe(false);
-      expect(delivered).toEqual([{ ...momentOf(id), id, notification: full }]);
-      const { id: next } = await journal.append(notification('2', { ttl: 0 }));
+      expect(delivered).toEqual([{ ...momentOf(id), id, ...(node && { node }), notification: full }]);
+      const { id: next } = await append(notification('2', { ttl: 0 }));
       expect(delivered[1]).toEqual({
         ...momentOf(next),
         id: next,
+        ...(node && { node }),
         notification: notification('2', { ttl: 0 }),
       });
     });
 
     it('gives calls that do not wait for each other ids in their order', async () => {
-      const { journal, delivered } = await open();
+      const { append, delivered } = await open();
       const texts = Array.from({ length: 500 }, (_, index) => String(index));
-      const appended = await Promise.all(texts.map(text => journal.append(notification(text))));
+      const appended = await Promise.all(texts.map(text => append(notification(text))));
       expect(delivered.map(entry => entry.notification.data)).toEqual(texts);
       expect(delivered.map(entry => entry.id)).toEqual(appended.map(({ id }) => id));
       expect(appended.some(({ duplicate }) => duplicate)).toBe(false);
     });
 
     it('begins before its first entry', async () => {
-      const { journal, begin } = await open();
-      const { id } = await journal.append(notification('1'));
+      const { append, begin } = await open();
+      const { id } = await append(notification('1'));
       expect(compareMoments(momentOf(id), momentOf(begin))).toBeGreaterThan(0);
     });
 
@@ -113,10 +127,10 @@ export function journalContract(
       await fc.assert(
         fc.asyncProperty(steps, async steps => {
           let now = START;
-          const { journal, delivered, begin } = await open(() => now);
+          const { journal, append, delivered, begin } = await open(() => now);
           for (const step of steps) {
             now += step;
-            await journal.append(notification(String(step)));
+            await append(notification(String(step)));
           }
           const moments = [begin, ...delivered.map(entry => entry.id)].map(momentOf);
           expect(moments).toHaveLength(steps.length + 1);
@@ -130,18 +144,18 @@ export function journalContract(
     });
 
     it('appends nothing for a key that was there, and answers the first id', async () => {
-      const { journal, delivered } = await open();
-      const first = await journal.append(notification('1', { key: 'k' }));
-      await journal.append(notification('2', { key: 'other' }));
-      const again = await journal.append(notification('3', { key: 'k', except: ['1.1'], ttl: 0 }));
-      expect(again).toEqual({ id: first.id, duplicate: true, connections: 0, partial: false });
+      const { append, delivered } = await open();
+      const first = await append(notification('1', { key: 'k' }));
+      await append(notification('2', { key: 'other' }));
+      const again = await append(notification('3', { key: 'k', except: ['1.1'], ttl: 0 }));
+      expect(again).toEqual({ id: first.id, duplicate: true });
       expect(delivered.map(entry => entry.notification.data)).toEqual(['1', '2']);
     });
 
     it('refuses a key that was used for another event or other addresses, and names the first', async () => {
-      const { journal, delivered } = await open();
+      const { append, delivered } = await open();
       const addresses = ['room:a', 'user:b'] as const;
-      const pending = journal.append(notification('1', { key: 'k', addresses }));
+      const pending = append(notification('1', { key: 'k', addresses }));
       const others: Partial<Notification>[] = [
         { event: 'another' },
         { addresses: ['room:a'] },
@@ -150,9 +164,9 @@ export function journalContract(
       ];
       const refusals = async () => {
         for (const other of others) {
-          const refusal = await journal
-            .append(notification('2', { key: 'k', addresses, ...other }))
-            .catch((error: unknown) => error);
+          const refusal = await append(notification('2', { key: 'k', addresses, ...other })).catch(
+            (error: unknown) => error,
+          );
           expect(refusal).toBeInstanceOf(Problem);
           expect(refusal).toMatchObject({ code: 'key_reused', status: 422 });
           expect(String(refusal)).toContain((await pending).id);
@@ -164,14 +178,14 @@ export function journalContract(
       await refusals();
       const { id } = await pending;
       const same = notification('3', { key: 'k', addresses: ['user:b', 'room:a'] });
-      expect(await journal.append(same)).toMatchObject({ id, duplicate: true });
+      expect(await append(same)).toMatchObject({ id, duplicate: true });
       expect(delivered.map(entry => entry.notification.data)).toEqual(['1']);
     });
 
     it('lets one of many at the same time with one key through', async () => {
-      const { journal, delivered } = await open();
+      const { append, delivered } = await open();
       const appended = await Promise.all(
-        Array.from({ length: 20 }, (_, index) => journal.append(notification(String(index), { key: 'k' }))),
+        Array.from({ length: 20 }, (_, index) => append(notification(String(index), { key: 'k' }))),
       );
       expect(appended.map(({ duplicate }) => duplicate)).toEqual([false, ...Array(19).fill(true)]);
       expect(new Set(appended.map(({ id }) => id)).size).toBe(1);
@@ -179,7 +193,7 @@ export function journalContract(
     });
 
     it('takes keys for what they are, and no key for none', async () => {
-      const { journal } = await open();
+      const { append } = await open();
       const keys = [
         '__proto__',
         'constructor',
@@ -192,7 +206,7 @@ export function journalContract(
         undefined,
       ];
       for (const key of keys)
-        expect(await journal.append(notification('1', { key }))).toMatchObject({ duplicate: false });
+        expect(await append(notification('1', { key }))).toMatchObject({ duplicate: false });
     });
 
     it('does all of this in any mix', async () => {
@@ -200,12 +214,12 @@ export function journalContract(
       const bursts = fc.array(fc.array(key, { maxLength: 6 }), { maxLength: 6 });
       await fc.assert(
         fc.asyncProperty(bursts, async bursts => {
-          const { journal, delivered } = await open();
+          const { journal, append, delivered } = await open();
           const firstIds = new Map<string, string>();
           const expected: string[] = [];
           for (const burst of bursts) {
             for (const [index, { id, duplicate }] of (
-              await Promise.all(burst.map(key => journal.append(notification('1', { key }))))
+              await Promise.all(burst.map(key => append(notification('1', { key }))))
             ).entries()) {
               const key = burst[index];
               expect(duplicate).toBe(key !== undefined && firstIds.has(key));
@@ -222,9 +236,9 @@ export function journalContract(
     });
 
     it('is available from the start to the end, and not behind', async () => {
-      const { journal } = await open();
+      const { journal, append } = await open();
       expect(journal.status()).toMatchObject({ available: true, lagMs: 0 });
-      await journal.append(notification('1'));
+      await append(notification('1'));
       expect(journal.status()).toMatchObject({ available: true, lagMs: 0 });
       await journal.close();
       expect(journal.status().available).toBe(false);

@@ -8,9 +8,9 @@ import { createApp } from '../../src/ops/index.js';
 import { connect, token } from '../support/client.js';
 import { expectProblem } from '../support/notify.js';
 import { KEY, startServer } from '../support/server.js';
-import { LocalCluster } from '../../src/cluster/local.js';
 import { Refusals } from '../../src/model/refusals.js';
 import { systemClock } from '../../src/model/clock.js';
+import { localCluster } from '../support/cluster.js';
 
 function rethrow(error: unknown): never {
   throw error;
@@ -82,9 +82,10 @@ describe('health', () => {
     const journal = new MemoryJournal(retention, systemClock);
     const postroom = new Postroom({
       journal,
+      cluster: localCluster(),
       retention,
       maxBufferedBytes: 1e6,
-      catchUpMs: 0,
+      isShared: false,
       failed: rethrow,
     });
     const app = createApp({
@@ -95,7 +96,7 @@ describe('health', () => {
       detailed: true,
       page: false,
       callerOf: () => '127.0.0.1',
-      cluster: new LocalCluster(pino({ level: 'silent' })),
+      cluster: localCluster(),
       refusals: new Refusals(pino({ level: 'silent' }), Date.now),
       log: pino({ level: 'silent' }),
     });
@@ -109,7 +110,7 @@ describe('health', () => {
     await journal.close();
     await request(app).get('/health/ready').expect(503);
     expect((await request(app).get('/health')).body).toEqual({ status: 'degraded' });
-    postroom.stop();
+    await postroom.stop();
   });
 
   it('is live but not ready while draining', async () => {

@@ -13,6 +13,7 @@ import { NotifyEndpoint } from '../../src/sources/http.js';
 import { connect } from '../support/client.js';
 import { expectProblem, FORM, post, postForm } from '../support/notify.js';
 import { KEY, startServer } from '../support/server.js';
+import { localCluster } from '../support/cluster.js';
 
 function rethrow(error: unknown): never {
   throw error;
@@ -129,9 +130,9 @@ describe('wrong keys', () => {
 });
 
 describe('what goes wrong on our side', () => {
-  const closing: (() => void)[] = [];
-  afterEach(() => {
-    for (const close of closing.splice(0)) close();
+  const closing: (() => Promise<void>)[] = [];
+  afterEach(async () => {
+    for (const close of closing.splice(0)) await close();
   });
 
   /** The endpoint on a journal that fails as it is told. */
@@ -151,9 +152,10 @@ describe('what goes wrong on our side', () => {
     const retention = { seconds: 600, bytes: 1e6 };
     const postroom = new Postroom({
       journal,
+      cluster: localCluster(),
       retention,
       maxBufferedBytes: 1e6,
-      catchUpMs: 0,
+      isShared: false,
       failed: rethrow,
     });
     if (start) await postroom.start();
@@ -170,8 +172,8 @@ describe('what goes wrong on our side', () => {
     });
     const server = createServer((incoming, response) => notify.handle(incoming, response));
     await new Promise<void>(resolve => server.listen(0, '127.0.0.1', resolve));
-    closing.push(() => {
-      postroom.stop();
+    closing.push(async () => {
+      await postroom.stop();
       server.close();
       server.closeAllConnections();
     });

@@ -1,0 +1,50 @@
+import type { Notification } from './notification.js';
+import { memoryOf } from './text.js';
+
+/**
+ * Every field of a notification, in the order in which it is stored, with the value of an entry that was stored before
+ * the field was there. A new field is one line here, at the end.
+ */
+const DEFAULTS: Notification = {
+  addresses: [],
+  event: '',
+  data: 'null',
+  except: [],
+  key: undefined,
+  ttl: undefined,
+};
+
+type Fields = { -readonly [name in keyof Notification]: Notification[name] };
+
+const NAMES = Object.keys(DEFAULTS) as (keyof Notification)[];
+const PACKED = NAMES.filter(name => name !== 'data' && name !== 'key');
+
+// What an entry takes beside its texts: objects, strings' headers, its places in the tables.
+const ENTRY_OVERHEAD_BYTES = 480;
+const ITEM_OVERHEAD_BYTES = 32;
+
+/** The fields beside key and data, which journals store apart: JSON in one line. */
+export function packFields(notification: Notification): string {
+  return JSON.stringify(PACKED.map(name => notification[name] ?? null));
+}
+
+/** The notification with these packed fields, this key (empty: none) and this data. */
+export function unpack(packed: string, key: string, data: string): Notification {
+  const notification: Fields = { ...DEFAULTS, data, key: key || undefined };
+  const values = JSON.parse(packed) as unknown[];
+  for (const [index, name] of PACKED.entries())
+    notification[name] = (values[index] ?? DEFAULTS[name]) as never;
+  return notification;
+}
+
+/** Bytes that one retained notification is counted with: about the memory that it takes. */
+export function weigh(notification: Notification): number {
+  let bytes = ENTRY_OVERHEAD_BYTES;
+  for (const name of NAMES) {
+    const value = notification[name];
+    if (typeof value === 'string') bytes += memoryOf(value);
+    else if (typeof value === 'object')
+      for (const text of value) bytes += ITEM_OVERHEAD_BYTES + memoryOf(text);
+  }
+  return bytes;
+}
