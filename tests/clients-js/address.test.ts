@@ -12,6 +12,12 @@ describe('the address', () => {
     expect(socket.query.has('room')).toBe(false);
   });
 
+  it('asks for a name with a comma as the one name that it is', async () => {
+    const { socket } = await openClient({ rooms: ['b,c'] }, 'ws://server/ws?room=a&room=d,e');
+    expect(socket.query.getAll('room')).toEqual(['d,e', 'b,c']);
+    expect(socket.query.getAll('rooms')).toEqual(['a']);
+  });
+
   it('keeps whatever else the url says', async () => {
     const { socket } = await openClient({}, 'ws://server:81/ws?tenant=7&room=a&debug=%26#top');
     expect(socket.url).toBe('ws://server:81/ws?tenant=7&debug=%26&rooms=a');

@@ -19,14 +19,18 @@ export function addressWith(url: URL, rooms: Iterable<string>, since: string | u
   const joining = new Set<string>();
   const query = url.search ? [url.search.slice(1)] : [];
   if (since) query.push(`since=${encodeURIComponent(since)}`);
-  let list = '';
+  const list: string[] = [];
+  let length = 0;
   for (const room of rooms) {
-    const longer = `${list}${list && ','}${encodeURIComponent(room)}`;
-    if (longer.length > ROOMS_LENGTH) break;
-    list = longer;
+    const name = encodeURIComponent(room);
+    length += name.length + 1;
+    if (length > ROOMS_LENGTH) break;
+    // No room has a comma in its name, but the server is the one to say so; a list would make two names of it.
+    if (room.includes(',')) query.push(`room=${name}`);
+    else list.push(name);
     joining.add(room);
   }
-  if (list) query.push(`rooms=${list}`);
+  if (list.length > 0) query.push(`rooms=${list}`);
   const address = new URL(url);
   address.search = query.join('&');
   return { address: address.href, joining };
