@@ -13,6 +13,9 @@ const FILES = {
   '/client.d.ts': { name: 'postroom.d.ts', type: 'text/plain' },
 };
 
+export const readClient = (name: string) =>
+  readFileSync(new URL(`../../dist/client/${name}`, import.meta.url));
+
 /**
  * `GET /client.js`, `/client.mjs` and `/client.d.ts`: for pages of any origin, kept by browsers for an hour and
  * revalidated by ETag.
@@ -20,7 +23,7 @@ const FILES = {
 export function clientScriptRouter(): Router {
   const router = Router();
   for (const [path, { name, type }] of Object.entries(FILES)) {
-    const content = readFileSync(new URL(`../../dist/client/${name}`, import.meta.url));
+    const content = readClient(name);
     router.get(path, (_request, response) => {
       response
         .set('Cache-Control', `public, max-age=${MAX_AGE_SECONDS}`)

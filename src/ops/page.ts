@@ -2,16 +2,23 @@ import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { Router } from 'express';
 import helmet from 'helmet';
+import { readClient } from './client-script.js';
 
-/** `GET /` in development: one HTML file that joins a public room and sends test notifications. */
+/** `GET /` in development: one HTML file that joins a public room by the browser client and sends test notifications. */
 export function pageRouter(): Router {
-  const html = readFileSync(new URL('page.html', import.meta.url), 'utf8');
+  const client = hashOf(readClient('postroom.global.js'));
+  const html = readFileSync(new URL('page.html', import.meta.url), 'utf8').replace(
+    'src="/client.js"',
+    // Browsers keep the client for an hour. An older one than the page's would be refused.
+    `src="/client.js?${client}" integrity="${client}"`,
+  );
+  const inline = (element: string) => hashOf(html.split(`<${element}>`)[1]?.split(`</${element}>`)[0] ?? '');
   const policy = helmet.contentSecurityPolicy({
     useDefaults: false,
     directives: {
       defaultSrc: ["'none'"],
-      scriptSrc: [hashOf(html, 'script')],
-      styleSrc: [hashOf(html, 'style')],
+      scriptSrc: [`'${client}'`, `'${inline('script')}'`],
+      styleSrc: [`'${inline('style')}'`],
       imgSrc: ['data:'],
       // Not every browser counts ws: and wss: of the same host as 'self'.
       connectSrc: ["'self'", 'ws:', 'wss:'],
@@ -25,9 +32,7 @@ export function pageRouter(): Router {
   });
 }
 
-/** The CSP source that allows just the one inline element of this name (CSP3 §2.3.1). */
-function hashOf(html: string, element: string): string {
-  const text = html.split(`<${element}>`)[1]?.split(`</${element}>`)[0];
-  if (text === undefined) throw new Error(`page.html has no <${element}>`);
-  return `'sha256-${createHash('sha256').update(text).digest('base64')}'`;
+/** Allows just this content, in a policy (CSP3 §2.3.1, §8.4) and as `integrity`. */
+function hashOf(content: string | Buffer): string {
+  return `sha256-${createHash('sha256').update(content).digest('base64')}`;
 }

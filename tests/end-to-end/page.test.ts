@@ -4,6 +4,9 @@ import { runPhp, runShell } from '../support/commands.js';
 import { type ServerProcess, startProcess } from '../support/process.js';
 import { describeWith } from '../support/requires.js';
 
+/** A server that starts slowly lets the client fail a few times, and then wait for longer. */
+const LONGEST_WAIT_MS = 35_000;
+
 async function openDevelopmentPage(server: ServerProcess, options = {}): Promise<OpenedPage> {
   const page = await openPage(options);
   await page.goto(`${server.url}/#key=${server.key}`);
@@ -11,8 +14,8 @@ async function openDevelopmentPage(server: ServerProcess, options = {}): Promise
   return page;
 }
 
-const hasState = (page: OpenedPage, text: string) =>
-  page.locator('#state', { hasText: new RegExp(`^${text}$`) }).waitFor();
+const hasState = (page: OpenedPage, text: string, timeout = 10_000) =>
+  page.locator('#state', { hasText: new RegExp(`^${text}$`) }).waitFor({ timeout });
 const notifications = (page: OpenedPage) => page.locator('#notifications > li.notification');
 
 async function send(page: OpenedPage, event: string, data: string): Promise<void> {
@@ -153,9 +156,14 @@ describeWith(['chromium'], 'the development page', () => {
   ])('says that it is not in the room %j, and why (%s), until it joins another one', async (room, code) => {
     const server = await startProcess();
     const page = await openDevelopmentPage(server);
+    await page.evaluate(`
+      window.shown = [];
+      new MutationObserver(() => shown.push(document.querySelector('#state').textContent))
+        .observe(document.querySelector('#state'), { childList: true });`);
 
     await join(page, room);
     await hasState(page, 'not joined');
+    expect(await page.evaluate('shown')).not.toContain('connected');
     expect(await page.locator('#state').getAttribute('data-kind')).toBe('refused');
     expect(await page.locator('#note').textContent()).toMatch(
       new RegExp(`^This page could not join the room “${room}”\\. .+ \\(${code}\\)$`),
@@ -193,7 +201,7 @@ describeWith(['chromium'], 'the development page', () => {
 
     await first.stop();
     const second = await startProcess({ PORT: String(first.port) });
-    await hasState(page, 'connected');
+    await hasState(page, 'connected', LONGEST_WAIT_MS);
     await page.getByText(/^The server was restarted and has a new key\./).waitFor();
     expect(await page.locator('#answer').textContent()).toBe('');
     expect(await page.getByLabel('Key').isVisible()).toBe(true);
@@ -203,7 +211,7 @@ describeWith(['chromium'], 'the development page', () => {
     await send(page, 'after', '2');
     await notifications(page).nth(1).waitFor();
     expect(page.faults.filter(fault => !fault.includes('WebSocket'))).toEqual([]);
-  });
+  }, 60_000);
 
   it('tells whoever sends with an old address that the server may have been restarted', async () => {
     const server = await startProcess();
@@ -230,13 +238,13 @@ describeWith(['chromium'], 'the development page', () => {
     expect(await first.stop()).toBe(0);
     await hasState(page, 'reconnecting');
     await startProcess({ ...settings, PORT: String(first.port) });
-    await hasState(page, 'connected');
+    await hasState(page, 'connected', LONGEST_WAIT_MS);
     await page.getByText('some notifications may be missing here').waitFor();
     await send(page, 'after', '2');
 
     await notifications(page).nth(1).waitFor();
     expect(await page.locator('.event').allTextContents()).toEqual(['after', 'before']);
-  });
+  }, 60_000);
 
   it('shows what it missed while it was away, once and in order', async () => {
     const server = await startProcess();

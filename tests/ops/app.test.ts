@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { describe, expect, it } from '@jest/globals';
 import request from 'supertest';
 import { expectProblem } from '../support/notify.js';
@@ -46,13 +47,17 @@ describe('the page for trying things out', () => {
     const sources = (name: string) =>
       policy.find(directive => directive.startsWith(`${name} `))?.slice(name.length + 1);
     expect(sources('default-src')).toBe("'none'");
-    expect(sources('script-src')).toMatch(/^'sha256-[\w+/]{43}='$/);
+    const [client] = /sha256-[\w+/]{43}=/.exec(String(sources('script-src'))) ?? [];
+    expect(sources('script-src')).toMatch(/^'sha256-[\w+/]{43}=' 'sha256-[\w+/]{43}='$/);
+    expect(response.text).toContain(`<script src="/client.js?${client}" integrity="${client}"></script>`);
+    const script = await request(server.url).get(`/client.js?${client}`).expect(200);
+    expect(`sha256-${createHash('sha256').update(script.text).digest('base64')}`).toBe(client);
     expect(sources('style-src')).toMatch(/^'sha256-[\w+/]{43}='$/);
     expect(sources('connect-src')).toBe("'self' ws: wss:");
     for (const name of ['base-uri', 'form-action', 'frame-ancestors']) expect(sources(name)).toBe("'none'");
     expect(String(policy)).not.toMatch(/unsafe|\*/);
     // Neither would run under this policy.
-    expect(/\son\w+="|\sstyle=|<script /.exec(response.text)).toBeNull();
+    expect(/\son\w+="|\sstyle=|<script (?!src="\/client\.js\?)/.exec(response.text)).toBeNull();
   });
 
   it('is not there in production', async () => {
