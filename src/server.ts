@@ -1,25 +1,23 @@
 import { randomUUID } from 'node:crypto';
 import type { Logger } from 'pino';
-import { EVERYBODY, PublisherKeys, type Publishers } from './auth/keys.js';
+import { NO_AUTHENTICATION, PublisherKeys, type Publishers } from './auth/keys.js';
 import { Tokens } from './auth/tokens.js';
-import { type Caller, Door, type Every, Timetable } from './clients/index.js';
+import { type Every, Gateway, PostroomProtocol, TimerWheel } from './clients/index.js';
 import { clusters } from './cluster/index.js';
 import type { Config } from './config.js';
 import { Postroom } from './core/postroom.js';
-import { Listener, type Place } from './http/index.js';
+import { type ListenAddress, Listener } from './http/index.js';
 import { type Journal, journals } from './journal/index.js';
-import { callerAddress } from './model/caller.js';
+import { type Caller, callerAddress } from './model/caller.js';
 import { type Clock, systemClock } from './model/clock.js';
 import { notificationParser } from './model/notification.js';
 import { Patterns } from './model/pattern.js';
 import { Refusals } from './model/refusals.js';
 import { FairTurns } from './model/turns.js';
-import { waitBriefly } from './model/pause.js';
-import { createApp, handleRemovals, type SourceReport } from './ops/index.js';
-import { Intake, NotifyEndpoint, type Source, sources } from './sources/index.js';
+import { createApp, handleDisconnects, type SourceReport } from './ops/index.js';
+import { Parts } from './parts.js';
+import { Intake, NotifyEndpoint, sources, WantedSource } from './sources/index.js';
 import { DataDirectory } from './storage/directory.js';
-
-const SOURCE_STOP_MS = 5000;
 
 /** A whole Postroom in one object. */
 export interface Server {
@@ -35,179 +33,41 @@ export interface Server {
   readonly socketUrl: string | undefined;
 }
 
-/**
- * Puts the parts together; the one place that names them all.
- * @param options `every`: the timer of heartbeats and token expiry
- */
-export async function createServer(
-  config: Config,
-  log: Logger,
-  options: { version: string; clock?: Clock; every?: Every },
-): Promise<Server> {
-  const { version, clock = systemClock, every } = options;
-  const { now } = clock;
-  const isShared = config.JOURNAL === 'redis';
-  const settings = { ...config, sharedJournal: isShared };
-  const retention = { seconds: config.RETENTION_SECONDS, bytes: config.RETENTION_BYTES };
-  const toldToStop = new AbortController();
-  const node = randomUUID();
-  const cluster = await clusters[config.JOURNAL]({
-    redisUrl: config.REDIS_URL,
-    redisPrefix: config.REDIS_PREFIX,
-    node,
-    report: () => postroom.nodeReport,
-    stopping: toldToStop.signal,
-    log,
-  });
-  const journal: Journal = await journals[config.JOURNAL]({
-    retention,
-    directory: new DataDirectory(config.DATA_DIR),
-    redisUrl: config.REDIS_URL,
-    redisPrefix: config.REDIS_PREFIX,
-    node,
-    stopping: toldToStop.signal,
-    clock,
-    log,
-  });
-  const failed = (error: unknown) => log.error({ err: error }, 'a connection could not be served');
-  const postroom: Postroom = new Postroom({
-    journal,
-    cluster,
-    retention,
-    maxBufferedBytes: config.MAX_BUFFERED_BYTES,
-    isShared,
-    failed,
-  });
+export interface ServerOptions {
+  readonly version: string;
+  readonly clock?: Clock;
+  /** The timer of heartbeats and token expiry. */
+  readonly every?: Every;
+}
 
-  handleRemovals(cluster, postroom);
-  const refusals = new Refusals(log, now);
-  const keys = new PublisherKeys(config.NOTIFY_KEYS);
-  const callerOf = ({ socket, headers }: Caller) =>
-    callerAddress(socket.remoteAddress, String(headers['x-forwarded-for'] ?? ''), config.TRUST_PROXY);
-  const parse = notificationParser({
-    maxBytes: config.MAX_NOTIFICATION_BYTES,
-    retentionSeconds: config.RETENTION_SECONDS,
-  });
-  const maxNotificationBytes = config.MAX_NOTIFICATION_BYTES;
-  const endpointFor = (publishers: Publishers) =>
-    new NotifyEndpoint({ postroom, parse, keys: publishers, maxNotificationBytes, callerOf, refusals, log });
-  const overHttp = endpointFor(keys);
-  const overSocket = endpointFor(EVERYBODY);
-  const wanted: WantedSource[] = sources
-    .filter(row => row.isWanted(settings))
-    .map(row => ({
-      row,
-      intake: new Intake({
-        name: row.name,
-        postroom,
-        parse,
-        maxNotificationBytes,
-        sharedJournal: isShared,
-        now,
-        log,
-      }),
-      source: undefined,
-    }));
-
-  const timetable = new Timetable(failed, every);
-  const secrets = [config.JWT_SECRET, config.JWT_PREVIOUS_SECRET].filter(secret => secret !== undefined);
-  const door = new Door(
-    {
-      postroom,
-      tokens: new Tokens(secrets, config.JWT_PUBLIC_KEY, now),
-      timetable,
-      turns: new FairTurns(),
-      log,
-      refusals,
-      now,
-      settings: {
-        publicRooms: new Patterns(config.PUBLIC_ROOMS),
-        maxRoomsPerConnection: config.MAX_ROOMS_PER_CONNECTION,
-        maxConnectionsPerUser: config.MAX_CONNECTIONS_PER_USER,
-        maxBufferedBytes: config.MAX_BUFFERED_BYTES,
-        pingSeconds: config.PING_SECONDS,
-      },
-    },
-    {
-      allowedOrigins: new Patterns(config.ALLOWED_ORIGINS),
-      maxConnections: config.MAX_CONNECTIONS,
-      maxFrameBytes: config.MAX_FRAME_BYTES,
-      callerOf,
-    },
-  );
-
-  const reports = (): Record<string, SourceReport> => ({
-    http: { connected: postroom.open, taken: overHttp.taken, refused: overHttp.refused },
-    ...(config.NOTIFY_SOCKET !== undefined && {
-      'unix-socket': { connected: postroom.open, taken: overSocket.taken, refused: overSocket.refused },
-    }),
-    ...Object.fromEntries(wanted.map(each => [each.row.name, reportOf(each)])),
-  });
-
-  const listener = (side: {
-    place: Place;
-    notify: NotifyEndpoint | undefined;
-    publishers: Publishers;
-    page: boolean;
-    upgrades: boolean;
-  }) =>
-    new Listener({
-      place: side.place,
-      requestTimeoutSeconds: config.REQUEST_TIMEOUT_SECONDS,
-      maxConnections: config.MAX_HTTP_CONNECTIONS,
-      log,
-      notify: side.notify && ((request, response) => side.notify?.handle(request, response)),
-      app: createApp({
-        postroom,
-        keys: side.publishers,
-        version,
-        sources: reports,
-        detailed: side.notify !== undefined,
-        page: side.page,
-        callerOf,
-        refusals,
-        cluster,
-        log,
-      }),
-      upgrade: side.upgrades ? (request, socket, head) => door.upgrade(request, socket, head) : undefined,
-    });
-  const front = listener({
-    place: { host: config.HOST, port: config.PORT },
-    notify: config.INTERNAL_ONLY ? undefined : overHttp,
-    publishers: keys,
-    page: config.development,
-    upgrades: true,
-  });
-  const inside = { page: false, upgrades: false };
-  const internal =
-    config.INTERNAL_PORT === undefined
-      ? undefined
-      : listener({
-          place: { host: config.INTERNAL_HOST, port: config.INTERNAL_PORT },
-          notify: overHttp,
-          publishers: keys,
-          ...inside,
-        });
-  const socket =
-    config.NOTIFY_SOCKET === undefined
-      ? undefined
-      : listener({
-          place: { path: config.NOTIFY_SOCKET },
-          notify: overSocket,
-          publishers: EVERYBODY,
-          ...inside,
-        });
+/** Puts the parts together: the one place that names them all. */
+export async function createServer(config: Config, log: Logger, options: ServerOptions): Promise<Server> {
+  const stopping = new AbortController();
+  const base = baseOf(config, log, options, stopping.signal);
+  const core = await coreOf(base);
+  const waysIn = waysInOf(base, core);
+  const { timers, gateway } = waysOutOf(base, core, options.every);
+  const { front, internal, socket } = listenersOf(base, core, waysIn, gateway);
+  const parts = new Parts([
+    { stop: () => core.journal.close() },
+    { stop: () => core.cluster.stop() },
+    // Health answers until the last connection is gone, so that a load balancer sees the draining.
+    ...[front, internal, socket].filter(listener => listener !== undefined),
+    core.postroom,
+    timers,
+    [{ stop: () => gateway.drain(config.DRAIN_SECONDS) }, ...waysIn.wanted],
+  ]);
 
   let starting: Promise<void> | undefined;
-  let stopping: Promise<void> | undefined;
+  let stopped: Promise<void> | undefined;
   return {
     start() {
-      starting ??= start();
+      starting ??= parts.start();
       return starting;
     },
     stop() {
-      stopping ??= stop();
-      return stopping;
+      stopped ??= stop();
+      return stopped;
     },
     get url() {
       return front.url;
@@ -220,62 +80,190 @@ export async function createServer(
     },
   };
 
-  async function start(): Promise<void> {
-    try {
-      await front.start();
-      await internal?.start();
-      await socket?.start();
-      await postroom.start();
-      timetable.start();
-      for (const each of wanted) {
-        each.source = await each.row.open(settings, each.intake);
-        each.source.start();
-      }
-    } catch (error) {
-      await close();
-      throw error;
-    }
-  }
-
   async function stop(): Promise<void> {
-    toldToStop.abort();
-    postroom.stopAccepting();
+    stopping.abort();
+    core.postroom.stopAccepting();
     // What is half open cannot be closed; a start that failed has closed everything.
     await starting?.catch(() => undefined);
-    await Promise.all([door.drain(config.DRAIN_SECONDS), stopSources()]);
-    await close();
-  }
-
-  async function stopSources(): Promise<void> {
-    // One whose broker hangs is left after that: what it holds is not acknowledged.
-    await Promise.all(wanted.map(({ source }) => source && waitBriefly(source.stop(), SOURCE_STOP_MS)));
-  }
-
-  async function close(): Promise<void> {
-    timetable.stop();
-    await stopSources();
-    // Health answers until the last connection is gone, so that a load balancer sees the draining.
-    await Promise.all([front.stop(), internal?.stop(), socket?.stop()]);
-    await postroom.stop();
-    await cluster.stop();
-    await journal.close();
+    await parts.stop();
   }
 }
 
-/** A source, from the moment that it is known to be wanted. */
-interface WantedSource {
-  readonly row: (typeof sources)[number];
-  readonly intake: Intake;
-  source: Source | undefined;
+type Base = ReturnType<typeof baseOf>;
+type Core = Awaited<ReturnType<typeof coreOf>>;
+type WaysIn = ReturnType<typeof waysInOf>;
+
+/** What all parts need. */
+function baseOf(
+  config: Config,
+  log: Logger,
+  { version, clock = systemClock }: ServerOptions,
+  stopping: AbortSignal,
+) {
+  const refusals = new Refusals(log, clock.now);
+  const keys = new PublisherKeys(config.NOTIFY_KEYS);
+  const isShared = config.JOURNAL === 'redis';
+  const callerOf = ({ socket, headers }: Caller) =>
+    callerAddress(socket.remoteAddress, String(headers['x-forwarded-for'] ?? ''), config.TRUST_PROXY);
+  const failed = (error: unknown) => log.error({ err: error }, 'a connection could not be served');
+  return { config, log, version, clock, stopping, refusals, keys, isShared, callerOf, failed };
 }
 
-function reportOf({ intake, source }: WantedSource): SourceReport {
-  const { taken, refused, lastError } = intake;
+async function coreOf({ config, log, clock, stopping, isShared, failed }: Base) {
+  const retention = { seconds: config.RETENTION_SECONDS, bytes: config.RETENTION_BYTES };
+  const node = randomUUID();
+  const redis = { redisUrl: config.REDIS_URL, redisPrefix: config.REDIS_PREFIX };
+  const report = () => postroom.nodeReport;
+  const cluster = await clusters[config.JOURNAL]({ ...redis, node, report, stopping, log });
+  const directory = new DataDirectory(config.DATA_DIR);
+  const open = journals[config.JOURNAL];
+  const journal: Journal = await open({ ...redis, retention, directory, node, stopping, clock, log });
+  const { MAX_BUFFERED_BYTES: maxBufferedBytes } = config;
+  const postroom: Postroom = new Postroom({
+    journal,
+    cluster,
+    retention,
+    maxBufferedBytes,
+    isShared,
+    failed,
+  });
+  handleDisconnects(cluster, postroom);
+  return { cluster, journal, postroom };
+}
+
+/** How notifications come in. */
+function waysInOf({ config, log, clock, refusals, keys, isShared, callerOf }: Base, { postroom }: Core) {
+  const maxNotificationBytes = config.MAX_NOTIFICATION_BYTES;
+  const parse = notificationParser({
+    maxBytes: maxNotificationBytes,
+    retentionSeconds: config.RETENTION_SECONDS,
+  });
+  const endpointFor = (publishers: Publishers) =>
+    new NotifyEndpoint({ postroom, parse, keys: publishers, maxNotificationBytes, callerOf, refusals, log });
+  const settings = { ...config, sharedJournal: isShared };
+  const intake = { postroom, parse, maxNotificationBytes, sharedJournal: isShared, now: clock.now, log };
   return {
-    connected: false,
-    ...source?.status(),
-    taken,
-    refused,
-    lastError: lastError && { at: new Date(lastError.at).toISOString(), reason: lastError.reason },
+    http: endpointFor(keys),
+    socket: endpointFor(NO_AUTHENTICATION),
+    wanted: sources
+      .filter(row => row.isWanted(settings))
+      .map(row => new WantedSource(row, settings, new Intake({ name: row.name, ...intake }))),
   };
+}
+
+/** How connections are opened and served. */
+function waysOutOf(
+  { config, log, clock, refusals, callerOf, failed }: Base,
+  { postroom }: Core,
+  every?: Every,
+) {
+  const timers = new TimerWheel(failed, every);
+  const secrets = [config.JWT_SECRET, config.JWT_PREVIOUS_SECRET].filter(secret => secret !== undefined);
+  const tokens = new Tokens(secrets, config.JWT_PUBLIC_KEY, clock.now);
+  const shared = { postroom, timers, log };
+  const protocol = new PostroomProtocol(
+    {
+      ...shared,
+      turns: new FairTurns(),
+      settings: { maxBufferedBytes: config.MAX_BUFFERED_BYTES, pingSeconds: config.PING_SECONDS },
+    },
+    { maxFrameBytes: config.MAX_FRAME_BYTES },
+  );
+  const gateway = new Gateway(
+    {
+      ...shared,
+      tokens,
+      refusals,
+      callerOf,
+      now: clock.now,
+      settings: {
+        publicRooms: new Patterns(config.PUBLIC_ROOMS),
+        maxRoomsPerConnection: config.MAX_ROOMS_PER_CONNECTION,
+        maxConnectionsPerUser: config.MAX_CONNECTIONS_PER_USER,
+      },
+    },
+    [protocol],
+    { allowedOrigins: new Patterns(config.ALLOWED_ORIGINS), maxConnections: config.MAX_CONNECTIONS },
+  );
+  return { timers, gateway };
+}
+
+/** One side on which HTTP is served, and what of it. */
+interface Side {
+  readonly address: ListenAddress;
+  readonly notify: NotifyEndpoint | undefined;
+  readonly keys: Publishers;
+  readonly page: boolean;
+  readonly gateway: Gateway | undefined;
+}
+
+function listenersOf(base: Base, core: Core, waysIn: WaysIn, gateway: Gateway) {
+  const { config, keys } = base;
+  const listen = (side: Side) => listenerOf(side, base, core, waysIn);
+  const inside = { page: false, gateway: undefined };
+  return {
+    front: listen({
+      address: { host: config.HOST, port: config.PORT },
+      notify: config.INTERNAL_ONLY ? undefined : waysIn.http,
+      keys,
+      page: config.development,
+      gateway,
+    }),
+    internal:
+      config.INTERNAL_PORT === undefined
+        ? undefined
+        : listen({
+            address: { host: config.INTERNAL_HOST, port: config.INTERNAL_PORT },
+            notify: waysIn.http,
+            keys,
+            ...inside,
+          }),
+    socket:
+      config.NOTIFY_SOCKET === undefined
+        ? undefined
+        : listen({
+            address: { path: config.NOTIFY_SOCKET },
+            notify: waysIn.socket,
+            keys: NO_AUTHENTICATION,
+            ...inside,
+          }),
+  };
+}
+
+function listenerOf(
+  { address, notify, keys, page, gateway }: Side,
+  base: Base,
+  core: Core,
+  waysIn: WaysIn,
+): Listener {
+  const { config, log, version, callerOf, refusals } = base;
+  const { postroom, cluster } = core;
+  return new Listener({
+    address,
+    requestTimeoutSeconds: config.REQUEST_TIMEOUT_SECONDS,
+    maxConnections: config.MAX_HTTP_CONNECTIONS,
+    log,
+    notify: notify && ((request, response) => notify.handle(request, response)),
+    app: createApp({
+      postroom,
+      keys,
+      version,
+      sources: () => reportsOf(waysIn, postroom, config.NOTIFY_SOCKET !== undefined),
+      detailed: notify !== undefined,
+      page,
+      callerOf,
+      refusals,
+      cluster,
+      log,
+    }),
+    upgrade: gateway && ((request, socket, head) => gateway.upgrade(request, socket, head)),
+  });
+}
+
+function reportsOf({ http, socket, wanted }: WaysIn, { open }: Postroom, hasSocket: boolean) {
+  const report = ({ taken, refused }: NotifyEndpoint) => ({ connected: open, taken, refused });
+  const reports: Record<string, SourceReport> = { http: report(http) };
+  if (hasSocket) reports['unix-socket'] = report(socket);
+  for (const source of wanted) reports[source.name] = source.status();
+  return reports;
 }

@@ -70,7 +70,7 @@ describe('the house', () => {
     expect(all.length).toBeGreaterThan(50);
     expect(all.filter(target => !sources.has(target) && !target.endsWith('.d.ts'))).toEqual([]);
     expect(imports.get('main.ts')).toContain('server.ts');
-    expect(imports.get('core/outbox.ts')).toContain('core/connection.ts');
+    expect(imports.get('core/coalescer.ts')).toContain('core/connection.ts');
   });
 
   it('has no folder without a layer', () => {

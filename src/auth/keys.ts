@@ -12,7 +12,7 @@ export interface Publishers {
 }
 
 /** Whoever gets here: where the permissions of a socket's file are the guard. */
-export const EVERYBODY: Publishers = { check: () => true, require: () => undefined };
+export const NO_AUTHENTICATION: Publishers = { check: () => true, require: () => undefined };
 
 /** Holders of one of the keys. */
 export class PublisherKeys implements Publishers {

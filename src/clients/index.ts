@@ -1,2 +1,3 @@
-export { type Caller, Door } from './door.js';
-export { type Every, Timetable } from './timetable.js';
+export { Gateway } from './gateway.js';
+export { PostroomProtocol } from './postroom/protocol.js';
+export { type Every, TimerWheel } from './timer-wheel.js';

@@ -1,6 +1,6 @@
 import type { Socket as NetSocket } from 'node:net';
 import type { WebSocket } from 'ws';
-import type { Socket } from '../core/connection.js';
+import type { Socket, Wire } from '../core/connection.js';
 import type { CloseReason } from '../model/close.js';
 
 const EMPTY = Buffer.alloc(0);
@@ -14,6 +14,7 @@ const MAX_STUCK_BEATS = 10;
 export class WsSocket implements Socket {
   readonly #ws: WebSocket;
   readonly #net: NetSocket;
+  readonly #wire: Wire;
   /** State at the last heartbeat. */
   #beaten = false;
   #read = 0;
@@ -24,9 +25,10 @@ export class WsSocket implements Socket {
   #isHeld = false;
 
   /** @param net the socket that was handed to `handleUpgrade` */
-  constructor(ws: WebSocket, net: NetSocket) {
+  constructor(ws: WebSocket, net: NetSocket, wire: Wire) {
     this.#ws = ws;
     this.#net = net;
+    this.#wire = wire;
   }
 
   get waiting(): number {
@@ -38,8 +40,9 @@ export class WsSocket implements Socket {
     else this.#net.write(bytes, error => error ?? taken());
   }
 
-  close({ code, reason }: CloseReason): void {
-    this.#ws.close(code, reason);
+  close(reason: CloseReason): void {
+    const { code, text } = this.#wire.closing(reason);
+    this.#ws.close(code, text);
   }
 
   /** Drops the connection without a word. */

@@ -1,8 +1,9 @@
-import { type Address, connectionAddress, EVERYONE, userAddress } from '../model/address.js';
+import { type Address, BROADCAST, connectionAddress, userAddress } from '../model/address.js';
 import type { CloseReason } from '../model/close.js';
 import { newConnectionId } from '../model/connection-id.js';
+import type { Id } from '../model/id.js';
 import type { Entry } from '../model/notification.js';
-import type { Owed } from './owed.js';
+import type { FrameNode } from './frame-node.js';
 import type { Seen } from './seen.js';
 
 /** The socket under a connection, as the core needs it. */
@@ -15,10 +16,22 @@ export interface Socket {
   close(reason: CloseReason): void;
 }
 
-/** A wire form: how an entry looks to the clients of one protocol. One object per form, for it is the cache's key. */
-export interface Encoder {
+/** How one protocol looks on the wire. There is one object for each: frames are cached by it. */
+export interface Wire {
+  /** The protocol's name, for operators. */
+  readonly protocol: string;
   /** The bytes of one whole frame; `room` is named only if the entry came through it. */
   notification(entry: Entry, room: string | undefined): Buffer;
+  /** What a client is told when it is closed. */
+  closing(reason: CloseReason): { readonly code: number; readonly text: string };
+}
+
+/** What a connection, or a room that it joins, begins with. */
+export interface StartPoint {
+  /** The cursor: what follows is newer than this. */
+  readonly id: Id;
+  /** Whether the past since the cursor that was given is complete; undefined if none was given. */
+  readonly recovered: boolean | undefined;
 }
 
 /**
@@ -26,20 +39,23 @@ export interface Encoder {
  * are the window's. While past rooms are being replayed, the cursor stands still.
  */
 export interface Reading {
-  /** Everything before it was sent, or was not for this connection. */
+  /** Everything before it was sent, or is not for this connection. */
   cursor: number;
-  /** What an address brought before its position was past when it was asked for: not replayed once its ttl is over. */
+  /** Entries of an address before its position are history: expired ones are not replayed. */
   readonly past: Map<Address, number>;
-  /** Rooms whose past, from `next` up to `until`, was asked for later, in the order of asking. */
+  /** Rooms whose past was asked for later, in the order of asking. */
   readonly replays: Replay[];
-  /** It waits for its turn to be served. */
+  /** It waits to be served. */
   isQueued: boolean;
 }
 
+/** The past of one room, on its way to a connection. */
 export interface Replay {
   readonly address: Address;
   readonly from: number;
+  /** The first position that is not part of it. */
   readonly until: number;
+  /** What is before it was sent. */
   next: number;
 }
 
@@ -47,29 +63,29 @@ export interface Replay {
 export class Connection {
   readonly id = newConnectionId();
   readonly socket: Socket;
-  readonly encoder: Encoder;
+  readonly wire: Wire;
   user: string | undefined;
   /** The address, and the window's position from which on it is this connection's. */
   readonly joined = new Map<Address, number>();
   /** Undefined while live. */
   reading: Reading | undefined;
-  /** What it saw through addresses that it has left: another one may bring the same again when its past is asked for. */
+  /** What it saw through addresses that it has left: the past of another address may contain the same entries. */
   seen: Seen | undefined;
-  /** What this turn of the event loop owes it. */
-  owed: Owed | undefined;
-  /** The delivery that reached it last. */
-  mark = 0;
+  /** The frames that wait for the end of this turn of the event loop. */
+  pending: FrameNode | undefined;
+  /** Number of the last delivery that reached it. */
+  lastDelivery = 0;
   closed = false;
 
-  constructor(socket: Socket, encoder: Encoder, user: string | undefined) {
+  constructor(socket: Socket, wire: Wire, user: string | undefined) {
     this.socket = socket;
-    this.encoder = encoder;
+    this.wire = wire;
     this.user = user;
   }
 
-  /** The addresses that reach it without its asking. */
+  /** The addresses that it listens to without joining. */
   ownAddresses(): Address[] {
-    const own: Address[] = [EVERYONE, connectionAddress(this.id)];
+    const own: Address[] = [BROADCAST, connectionAddress(this.id)];
     if (this.user !== undefined) own.push(userAddress(this.user));
     return own;
   }

@@ -1,10 +1,10 @@
 import type { Entry } from '../model/notification.js';
-import type { Encoder } from './connection.js';
+import type { Wire } from './connection.js';
 
 const MAX_BYTES = 4 * 1024 * 1024;
 
-/** The frames of an entry that came through one room, by encoder; nearly always one. */
-type Forms = { readonly encoder: Encoder; readonly bytes: Buffer }[];
+/** The frames of an entry that came through one room, by wire; nearly always one. */
+type Forms = { readonly wire: Wire; readonly bytes: Buffer }[];
 
 /** Each wire form of an entry encoded once, for as long as the cache has room: the last few megabytes of frames. */
 export class Frames {
@@ -12,12 +12,12 @@ export class Frames {
   #bytes = 0;
 
   /** The frame of an entry that came through `room`; the same Buffer object for the same three. */
-  of(entry: Entry, room: string | undefined, encoder: Encoder): Buffer {
+  of(entry: Entry, room: string | undefined, wire: Wire): Buffer {
     const forms = this.#formsOf(entry, room);
-    const found = forms.find(form => form.encoder === encoder);
+    const found = forms.find(form => form.wire === wire);
     if (found !== undefined) return found.bytes;
-    const bytes = encoder.notification(entry, room);
-    forms.push({ encoder, bytes });
+    const bytes = wire.notification(entry, room);
+    forms.push({ wire, bytes });
     this.#bytes += bytes.length;
     if (this.#bytes > MAX_BYTES) this.#clear();
     return bytes;

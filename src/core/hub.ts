@@ -1,26 +1,29 @@
-import { type Address, EVERYONE, roomOf, userAddress } from '../model/address.js';
+import { type Address, BROADCAST, roomOf, userAddress } from '../model/address.js';
 import type { Entry } from '../model/notification.js';
-import type { Connection, Encoder } from './connection.js';
+import type { Connection, Wire } from './connection.js';
+import type { Counters } from './counters.js';
 import type { Frames } from './frames.js';
-import type { Outbox } from './outbox.js';
+import type { Coalescer } from './coalescer.js';
 import type { Reader } from './reader.js';
 
 const CONNECTION_PREFIX = 'connection:';
 
 /** Who listens to what on this process, and the one pass over them that delivers. */
 export class Hub {
-  readonly #outbox: Outbox;
+  readonly #coalescer: Coalescer;
   readonly #reader: Reader;
   readonly #frames: Frames;
+  readonly #counters: Counters;
   readonly #connections = new Map<string, Connection>();
   readonly #listeners = new Map<Address, Set<Connection>>();
-  #mark = 0;
+  #deliveries = 0;
   #rooms = 0;
 
-  constructor(outbox: Outbox, reader: Reader, frames: Frames) {
-    this.#outbox = outbox;
+  constructor(coalescer: Coalescer, reader: Reader, frames: Frames, counters: Counters) {
+    this.#coalescer = coalescer;
     this.#reader = reader;
     this.#frames = frames;
+    this.#counters = counters;
   }
 
   get connections(): number {
@@ -85,7 +88,7 @@ export class Hub {
 
   /** The connections that an address reaches on this process. */
   listeners(address: Address): Iterable<Connection> {
-    if (address === EVERYONE) return this.#connections.values();
+    if (address === BROADCAST) return this.#connections.values();
     if (address.startsWith(CONNECTION_PREFIX)) {
       const connection = this.#connections.get(address.slice(CONNECTION_PREFIX.length));
       return connection === undefined ? [] : [connection];
@@ -94,34 +97,38 @@ export class Hub {
   }
 
   /**
-   * Hands an entry to everybody it is addressed to, each once, through the first of its addresses that
-   * reaches them. Returns how many that were; those who still read the window get it from there.
+   * Hands an entry to every connection that it is addressed to, once, through the first of its addresses that
+   * reaches it. Returns how many those are, readers included: they get it from the window.
    */
   deliver(entry: Entry, position: number): number {
-    const mark = ++this.#mark;
+    const delivery = ++this.#deliveries;
     let reached = 0;
-    // Marked as reached, they are passed over.
+    let sent = 0;
+    // Counted as reached already, they are passed over.
     for (const id of entry.notification.except) {
       const connection = this.#connections.get(id);
-      if (connection !== undefined) connection.mark = mark;
+      if (connection !== undefined) connection.lastDelivery = delivery;
     }
     for (const address of entry.notification.addresses) {
       const room = roomOf(address);
-      let encoder: Encoder | undefined;
+      let wire: Wire | undefined;
       let frame: Buffer | undefined;
       for (const connection of this.listeners(address)) {
-        if (connection.mark === mark) continue;
-        connection.mark = mark;
+        if (connection.lastDelivery === delivery) continue;
+        connection.lastDelivery = delivery;
         reached++;
         if (connection.reading !== undefined) continue;
-        if (frame === undefined || connection.encoder !== encoder) {
-          encoder = connection.encoder;
-          frame = this.#frames.of(entry, room, encoder);
+        if (frame === undefined || connection.wire !== wire) {
+          wire = connection.wire;
+          frame = this.#frames.of(entry, room, wire);
         }
-        if (this.#reader.keepsUp(connection, frame)) this.#outbox.send(connection, frame);
-        else this.#reader.fallBehind(connection, position);
+        if (this.#reader.keepsUp(connection, frame)) {
+          this.#coalescer.send(connection, frame);
+          sent++;
+        } else this.#reader.fallBehind(connection, position);
       }
     }
+    this.#counters.deliveredFrames += sent;
     return reached;
   }
 }

@@ -1,18 +1,20 @@
 import type { Cluster } from '../cluster/cluster.js';
 import type { Journal } from '../journal/journal.js';
 import { type Address, roomAddress, roomOf, userAddress } from '../model/address.js';
-import { CLOSE, type CloseReason } from '../model/close.js';
+import type { CloseReason, EndReason } from '../model/close.js';
 import { compareMoments, type Id, type Moment, parseId } from '../model/id.js';
 import type { Entry, Notification } from '../model/notification.js';
 import { unavailable } from '../model/problem.js';
 import type { Retention } from '../model/retention.js';
 import { inTurns } from '../model/turns.js';
-import { Connection, type Encoder, type Replay, type Socket } from './connection.js';
+import { Coalescer } from './coalescer.js';
+import { Connection, type Replay, type Socket, type StartPoint, type Wire } from './connection.js';
+import { Counters } from './counters.js';
 import { Counts } from './counts.js';
 import { Frames } from './frames.js';
 import { Hub } from './hub.js';
 import { readNodeReport, writeNodeReport } from './node-report.js';
-import { Outbox } from './outbox.js';
+import type { Observer } from './observer.js';
 import { Reader } from './reader.js';
 import { type Range, Seen } from './seen.js';
 import { Window } from './window.js';
@@ -35,21 +37,15 @@ export interface Receipt {
   readonly partial?: true;
 }
 
-/** From where on a connection, or a room of it, is served. */
-export interface Start {
-  /** The cursor: what follows is newer than this. */
-  readonly id: Id;
-  /** Whether the past since the cursor that was given is complete; undefined if none was given. */
-  readonly recovered: boolean | undefined;
-}
-
-/** The post office without its doors: what comes in goes to the journal, what the journal says goes to connections. */
+/** The core: notifications go into the journal, and what the journal delivers goes to connections. It needs no server. */
 export class Postroom {
+  readonly counters = new Counters();
+  readonly #observers: readonly Observer[];
   readonly #journal: Journal;
   readonly #cluster: Cluster;
   readonly #counts: Counts;
   readonly #window: Window;
-  readonly #outbox: Outbox;
+  readonly #coalescer: Coalescer;
   readonly #reader: Reader;
   readonly #hub: Hub;
   #trimming: NodeJS.Timeout | undefined;
@@ -59,11 +55,10 @@ export class Postroom {
   readonly #isShared: boolean;
   /** Those who wait for an entry, each until it comes. */
   readonly #waiting = new Set<Waiting>();
-  /** Notifications accepted, duplicates left out. */
-  published = 0;
 
   /**
    * @param options.isShared whether other nodes may share the journal
+   * @param options.observers watch the connections of this process
    * @param options.failed told of an error of ours in serving one connection, which is closed for it
    */
   constructor(options: {
@@ -72,8 +67,10 @@ export class Postroom {
     retention: Retention;
     maxBufferedBytes: number;
     isShared: boolean;
+    observers?: readonly Observer[];
     failed: (error: unknown) => void;
   }) {
+    this.#observers = [this.counters, ...(options.observers ?? [])];
     this.#journal = options.journal;
     this.#cluster = options.cluster;
     this.#counts = new Counts(options.cluster, COUNT_MS);
@@ -82,22 +79,20 @@ export class Postroom {
     const frames = new Frames();
     const failed = (connection: Connection, error: unknown) => {
       options.failed(error);
-      this.close(connection, CLOSE.internal);
+      this.close(connection, 'internal');
     };
-    this.#outbox = new Outbox({
-      taken: connection => this.#reader.pump(connection),
-      failed,
-      atTurnEnd: () => this.#trim(),
-    });
+    const taken = (connection: Connection) => this.#reader.pump(connection);
+    this.#coalescer = new Coalescer({ taken, failed, atTurnEnd: () => this.#trim() }, this.counters);
     this.#reader = new Reader({
       window: this.#window,
-      outbox: this.#outbox,
+      coalescer: this.#coalescer,
       frames,
+      counters: this.counters,
       maxBufferedBytes: options.maxBufferedBytes,
       failed,
       close: (connection, reason) => this.close(connection, reason),
     });
-    this.#hub = new Hub(this.#outbox, this.#reader, frames);
+    this.#hub = new Hub(this.#coalescer, this.#reader, frames, this.counters);
   }
 
   /** Takes in the retained past; resolves when notifications and connections can come. */
@@ -147,7 +142,7 @@ export class Postroom {
       connections: this.#hub.connections,
       users: this.#hub.users,
       rooms: this.#hub.rooms,
-      published: this.published,
+      published: this.counters.published,
       journal: {
         kind: this.#journal.kind,
         ...this.#journal.status(),
@@ -172,7 +167,7 @@ export class Postroom {
       throw unavailable('This server is starting or shutting down; try again.', RETRY_AFTER_SECONDS);
     const { id, duplicate } = await this.#journal.append(notification);
     if (duplicate) return { id, connections: 0, duplicate };
-    this.published++;
+    this.counters.published++;
     const { connections, partial } = await this.#counts.total(id);
     return { id, connections, duplicate, ...(partial && { partial }) };
   }
@@ -209,21 +204,23 @@ export class Postroom {
 
   /**
    * A new connection with the rooms it joins at once. With `since`, everything after it that is addressed to
-   * the connection comes first. What is sent before the end of the turn comes before all of that.
+   * the connection comes first. Frames sent in this turn come before the replay.
    */
   connect(
     socket: Socket,
-    encoder: Encoder,
+    wire: Wire,
     options: { user: string | undefined; rooms: readonly string[]; since?: string | undefined },
-  ): { connection: Connection; start: Start } {
+  ): { connection: Connection; start: StartPoint } {
     const { user, rooms, since } = options;
-    const connection = new Connection(socket, encoder, user);
+    const connection = new Connection(socket, wire, user);
     const past = since === undefined ? undefined : this.#window.after(since);
     const from = past ?? this.#window.end;
     for (const address of connection.ownAddresses()) connection.joined.set(address, from);
     this.#hub.add(connection);
     for (const room of rooms) this.#join(connection, roomAddress(room), from);
     if (past !== undefined) this.#reader.startAt(connection, past);
+    this.#notify(observer => observer.opened(connection));
+    for (const room of rooms) this.#notify(observer => observer.joined(connection, room));
     return {
       connection,
       start: {
@@ -237,17 +234,20 @@ export class Postroom {
    * Joins a room, from now on; with `since`, the room's past after it comes first. Joining again changes
    * nothing, but brings the past that is asked for and was not sent yet.
    */
-  subscribe(connection: Connection, room: string, since?: string): Start {
+  subscribe(connection: Connection, room: string, since?: string): StartPoint {
     const address = roomAddress(room);
     const here = this.#reader.position(connection);
     const past = this.#pastOf(connection, since);
-    const listenedFrom = connection.joined.get(address) ?? this.#window.end;
+    const joinedAt = connection.joined.get(address);
+    const listenedFrom = joinedAt ?? this.#window.end;
     this.#join(
       connection,
       address,
       past === undefined ? listenedFrom : Math.min(listenedFrom, Math.max(past, here)),
     );
     if (past !== undefined) this.#bringPast(connection, address, past, listenedFrom);
+    if (joinedAt === undefined && connection.joined.has(address))
+      this.#notify(observer => observer.joined(connection, room));
     return {
       id: this.#window.cursorAt(this.#reader.settled(connection)),
       recovered: since === undefined ? undefined : past !== undefined,
@@ -263,6 +263,7 @@ export class Postroom {
     connection.joined.delete(address);
     connection.reading?.past.delete(address);
     this.#hub.leave(connection, address);
+    this.#notify(observer => observer.left(connection, room));
     this.#rememberSeen(connection, address, from, this.#reader.position(connection));
   }
 
@@ -284,17 +285,17 @@ export class Postroom {
 
   /** Sends one connection a frame, in its place among the notifications. */
   send(connection: Connection, frame: Buffer): void {
-    if (!connection.closed) this.#outbox.send(connection, frame);
+    if (!connection.closed) this.#coalescer.send(connection, frame);
   }
 
-  /** Writes now what a connection is owed, not at the end of the turn. */
+  /** Writes the frames of a connection now, not at the end of the turn. */
   flush(connection: Connection): void {
-    this.#outbox.flush(connection);
+    this.#coalescer.flush(connection);
   }
 
   /** Bytes that wait for a connection. */
   waiting(connection: Connection): number {
-    return this.#outbox.waiting(connection);
+    return this.#coalescer.waiting(connection);
   }
 
   /** The open connections that an address reaches. */
@@ -307,23 +308,30 @@ export class Postroom {
     return this.#hub.count(userAddress(user));
   }
 
-  /** Closes a connection after what it is owed, saying why. Idempotent. */
+  /** Closes a connection after the frames that wait for it, saying why. Idempotent. */
   close(connection: Connection, reason: CloseReason): void {
     if (connection.closed) return;
-    this.#outbox.flush(connection);
-    this.disconnect(connection);
+    this.#coalescer.flush(connection);
+    this.disconnect(connection, reason);
     connection.socket.close(reason);
   }
 
   /** Forgets a connection whose socket is gone or closing. Idempotent. */
-  disconnect(connection: Connection): void {
+  disconnect(connection: Connection, reason: EndReason): void {
     if (connection.closed) return;
     connection.closed = true;
     connection.reading = undefined;
-    connection.owed = undefined;
+    connection.pending = undefined;
     connection.seen = undefined;
+    const rooms = this.roomsOf(connection);
     this.#hub.remove(connection);
     connection.joined.clear();
+    for (const room of rooms) this.#notify(observer => observer.left(connection, room));
+    this.#notify(observer => observer.closed(connection, reason));
+  }
+
+  #notify(tell: (observer: Observer) => void): void {
+    for (const observer of this.#observers) tell(observer);
   }
 
   #nodes() {
@@ -334,13 +342,13 @@ export class Postroom {
     const position = this.#window.add(entry);
     const reached = this.#hub.deliver(entry, position);
     if (this.#isLoaded) this.#counts.delivered(entry, reached);
-    this.#outbox.schedule();
+    this.#coalescer.schedule();
     for (const { moment, go } of this.#waiting) if (compareMoments(moment, entry) <= 0) go();
   }
 
   #trim(): void {
     // The rest in the next turn.
-    if (!this.#window.trim()) this.#outbox.schedule();
+    if (!this.#window.trim()) this.#coalescer.schedule();
   }
 
   /** Where the past after a cursor begins; undefined where it is not complete, or what was seen of it is not known any more. */
@@ -353,7 +361,7 @@ export class Postroom {
   #skip(until: Id): void {
     this.#window.forget(until);
     // Nobody may hear what comes after the gap before he is told of it.
-    void inTurns(this.#hub.takeAll(), connection => this.close(connection, CLOSE.fellBehind));
+    void inTurns(this.#hub.takeAll(), connection => this.close(connection, 'fell_behind'));
   }
 
   #join(connection: Connection, address: Address, from: number): void {
@@ -383,7 +391,7 @@ export class Postroom {
     const isKnown = connection.seen.add(address, range, this.#window.first);
     // What is being brought could come twice.
     if (!isKnown && connection.reading !== undefined && connection.reading.replays.length > 0)
-      this.close(connection, CLOSE.fellBehind);
+      this.close(connection, 'fell_behind');
   }
 }
 

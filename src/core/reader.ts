@@ -1,12 +1,13 @@
 import { type Address, roomOf } from '../model/address.js';
-import { CLOSE, type CloseReason } from '../model/close.js';
+import type { CloseReason } from '../model/close.js';
 import type { Fifo } from '../model/fifo.js';
 import { Heap } from '../model/heap.js';
 import type { Entry } from '../model/notification.js';
 import { Turns } from '../model/turns.js';
 import type { Connection, Reading, Replay } from './connection.js';
+import type { Counters } from './counters.js';
 import type { Frames } from './frames.js';
-import type { Outbox } from './outbox.js';
+import type { Coalescer } from './coalescer.js';
 import type { Window } from './window.js';
 
 // Bytes that a reader is given at a time: enough for a good pace, little enough that thousands take turns.
@@ -39,24 +40,27 @@ interface Head {
  */
 export class Reader {
   readonly #window: Window;
-  readonly #outbox: Outbox;
+  readonly #coalescer: Coalescer;
   readonly #frames: Frames;
+  readonly #counters: Counters;
   readonly #maxBufferedBytes: number;
   readonly #close: (connection: Connection, reason: CloseReason) => void;
   readonly #queue: Turns<Connection>;
 
   constructor(parts: {
     window: Window;
-    outbox: Outbox;
+    coalescer: Coalescer;
     frames: Frames;
+    counters: Counters;
     maxBufferedBytes: number;
     /** Told of an error of ours in serving a connection. */
     failed: (connection: Connection, error: unknown) => void;
     close: (connection: Connection, reason: CloseReason) => void;
   }) {
     this.#window = parts.window;
-    this.#outbox = parts.outbox;
+    this.#coalescer = parts.coalescer;
     this.#frames = parts.frames;
+    this.#counters = parts.counters;
     this.#maxBufferedBytes = parts.maxBufferedBytes;
     this.#close = parts.close;
     this.#queue = new Turns(connection => {
@@ -73,7 +77,7 @@ export class Reader {
     return connection.reading?.cursor ?? this.#window.end;
   }
 
-  /** The position before which nothing is owed to a connection any more, past that was asked for included. */
+  /** Everything before this position was sent to a connection, also of a past that it asked for. */
   settled(connection: Connection): number {
     const replays = connection.reading?.replays ?? [];
     return replays.reduce((least, { next }) => Math.min(least, next), this.position(connection));
@@ -85,17 +89,18 @@ export class Reader {
     for (const address of connection.joined.keys()) past.set(address, this.#window.end);
     connection.reading = { cursor: position, past, replays: [], isQueued: false };
     connection.reading.cursor = this.#heads(connection, connection.reading).first?.next ?? this.#window.end;
-    this.#outbox.awaitTaken(connection);
+    this.#coalescer.awaitTaken(connection);
   }
 
   /** Whether a live connection can take one more frame. The rule for slow ones: this, then `fallBehind`. */
   keepsUp(connection: Connection, frame: Buffer): boolean {
-    const waiting = this.#outbox.waiting(connection);
+    const waiting = this.#coalescer.waiting(connection);
     return waiting + frame.length <= this.#maxBufferedBytes || waiting === 0;
   }
 
   /** A live connection did not keep up: from this position on it is served at its own pace. */
   fallBehind(connection: Connection, position: number): void {
+    this.#counters.fellBehind++;
     this.#read(connection, position);
   }
 
@@ -136,12 +141,12 @@ export class Reader {
     }
     if (connection.closed) return;
     if (steps.left === 0) this.pump(connection);
-    else this.#outbox.awaitTaken(connection);
+    else this.#coalescer.awaitTaken(connection);
   }
 
   #read(connection: Connection, position: number): Reading {
     connection.reading ??= { cursor: position, past: new Map(), replays: [], isQueued: false };
-    this.#outbox.awaitTaken(connection);
+    this.#coalescer.awaitTaken(connection);
     return connection.reading;
   }
 
@@ -246,7 +251,7 @@ export class Reader {
     const isHistory = head.next < head.historyUntil;
     const all = this.#window.positionsOf(head.address);
     if (isHistory && all !== undefined && (next === undefined || next >= head.historyUntil)) {
-      // From here on all of them are owed.
+      // From here on all of them are sent.
       head.positions = all;
       head.at = all.search(position => position < head.historyUntil);
       next = all.at(head.at);
@@ -259,15 +264,16 @@ export class Reader {
   /** Sends an entry if there is room for it; one that is not for this connection needs none. */
   #offer(connection: Connection, entry: Entry, address: Address): boolean {
     if (entry.notification.except.includes(connection.id)) return true;
-    const frame = this.#frames.of(entry, roomOf(address), connection.encoder);
-    const waiting = this.#outbox.waiting(connection);
+    const frame = this.#frames.of(entry, roomOf(address), connection.wire);
+    const waiting = this.#coalescer.waiting(connection);
     if (waiting > 0 && waiting + frame.length > Math.min(CHUNK_BYTES, this.#maxBufferedBytes)) return false;
-    this.#outbox.send(connection, frame);
+    this.#coalescer.send(connection, frame);
+    this.#counters.deliveredFrames++;
     return true;
   }
 
   #fellOut(connection: Connection): false {
-    this.#close(connection, CLOSE.fellBehind);
+    this.#close(connection, 'fell_behind');
     return false;
   }
 

@@ -1,1 +1,1 @@
-export { Listener, type Place } from './listener.js';
+export { type ListenAddress, Listener } from './listener.js';

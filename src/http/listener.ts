@@ -27,10 +27,10 @@ const BACKLOG = 65535;
 const SOCKET_MODE = 0o660;
 
 /** Where to listen: a port, or a Unix socket's file. */
-export type Place = { readonly host: string; readonly port: number } | { readonly path: string };
+export type ListenAddress = { readonly host: string; readonly port: number } | { readonly path: string };
 
 export interface ListenerOptions {
-  readonly place: Place;
+  readonly address: ListenAddress;
   /** How long a request may take to arrive, in seconds. */
   readonly requestTimeoutSeconds: number;
   /** How many connections there may be that are no WebSockets. */
@@ -100,20 +100,20 @@ export class Listener {
 
   /** Resolves once connections come in; rejects, with what to do about it, when they cannot. */
   async start(): Promise<void> {
-    const { place } = this.#options;
+    const { address } = this.#options;
     try {
-      if ('path' in place && !isSocketPath(place.path))
+      if ('path' in address && !isSocketPath(address.path))
         throw new StartError(
-          `The path ${place.path} is too long for a Unix socket; choose a shorter NOTIFY_SOCKET.`,
+          `The path ${address.path} is too long for a Unix socket; choose a shorter NOTIFY_SOCKET.`,
         );
-      if ('path' in place)
-        await listenOnFile(this.#server, { path: place.path, backlog: BACKLOG }, SOCKET_MODE);
+      if ('path' in address)
+        await listenOnFile(this.#server, { path: address.path, backlog: BACKLOG }, SOCKET_MODE);
       else {
-        this.#server.listen({ ...place, backlog: BACKLOG });
+        this.#server.listen({ ...address, backlog: BACKLOG });
         await once(this.#server, 'listening');
       }
     } catch (error) {
-      throw listenError(error, place);
+      throw listenError(error, address);
     }
     // A connection that could not be accepted, for want of descriptors say: the others go on.
     this.#server.on('error', error =>
@@ -245,16 +245,16 @@ function urlOf({ family, address, port }: AddressInfo): string {
   return `http://${family === 'IPv6' ? `[${address}]` : address}:${port}`;
 }
 
-function listenError(error: unknown, place: Place): Error {
+function listenError(error: unknown, address: ListenAddress): Error {
   if (error instanceof StartError) return error;
-  const where = 'path' in place ? place.path : `${place.host}:${place.port}`;
-  return new StartError(`Cannot listen on ${where}: ${listenAdvice(error, place)}.`, { cause: error });
+  const where = 'path' in address ? address.path : `${address.host}:${address.port}`;
+  return new StartError(`Cannot listen on ${where}: ${listenAdvice(error, address)}.`, { cause: error });
 }
 
-function listenAdvice(error: unknown, place: Place): string {
+function listenAdvice(error: unknown, address: ListenAddress): string {
   const code = typeof error === 'object' && error !== null && 'code' in error ? error.code : undefined;
   if (error instanceof SocketInUse) return 'another process listens there; choose another NOTIFY_SOCKET';
-  if (code === 'EACCES' && 'path' in place)
+  if (code === 'EACCES' && 'path' in address)
     return 'its directory does not exist, or this user may not make a file there; choose another NOTIFY_SOCKET';
   if (code === 'EADDRINUSE') return 'another program listens there already; choose another PORT';
   if (code === 'EACCES') return 'ports below 1024 need permission; choose another PORT';

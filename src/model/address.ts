@@ -4,7 +4,7 @@
  */
 export type Address = `room:${string}` | `user:${string}` | `connection:${string}` | 'everyone';
 
-export const EVERYONE = 'everyone';
+export const BROADCAST = 'everyone';
 
 const ROOM_PREFIX = 'room:';
 const ROOM_NAME = /^[\p{L}\p{Nd}_\-=@.;:/]{1,200}$/u;

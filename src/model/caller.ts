@@ -1,3 +1,9 @@
+/** Where a request came from, as far as it tells. */
+export interface Caller {
+  readonly socket: { readonly remoteAddress?: string | undefined };
+  readonly headers: Readonly<Record<string, string | string[] | undefined>>;
+}
+
 /**
  * The network address that a request came from, seen past so many proxies of ours: each of them appends
  * the address it saw to `X-Forwarded-For`, so the one that the first of them saw stands that far from the end.

@@ -1,17 +1,14 @@
-/**
- * Why the server closes a connection (WebSocket close codes, RFC 6455 §7.4).
- * 4000–4499: come back, with jitter. 4500–4999: stay away.
- */
-export const CLOSE = {
-  binary: { code: 1003, reason: 'binary frames are not taken' },
-  tooManyErrors: { code: 1008, reason: 'too many errors' },
-  internal: { code: 1011, reason: 'internal error' },
-  shuttingDown: { code: 4400, reason: 'shutting down' },
-  tokenExpired: { code: 4401, reason: 'token expired' },
-  fellBehind: { code: 4408, reason: 'fell behind the retained past' },
-  tooManyConnections: { code: 4429, reason: 'too many connections' },
-  invalidToken: { code: 4501, reason: 'invalid token' },
-  removed: { code: 4503, reason: 'removed by an operator' },
-} as const;
+/** Why the server closes a connection. Each protocol has its own code for each of these. */
+export type CloseReason =
+  | 'binary_frame'
+  | 'too_many_errors'
+  | 'internal'
+  | 'shutting_down'
+  | 'token_expired'
+  | 'fell_behind'
+  | 'too_many_connections'
+  | 'invalid_token'
+  | 'removed';
 
-export type CloseReason = (typeof CLOSE)[keyof typeof CLOSE];
+/** Why a connection has ended: the server closed it, the client did, or it broke. */
+export type EndReason = CloseReason | 'client' | 'lost';

@@ -1,7 +1,7 @@
 import {
   type Address,
   connectionAddress,
-  EVERYONE,
+  BROADCAST,
   isConnectionId,
   isRoomName,
   ROOM_RULE,
@@ -69,7 +69,7 @@ export function fieldsOf(value: unknown, path: string, retentionSeconds: number)
   check.name('connection', connectionFault, addConnection);
   check.list('connections', 'connection ids', connectionFault, addConnection);
   const { everyone, event, except, key, ttl } = value;
-  if (everyone === true) addresses.add(EVERYONE);
+  if (everyone === true) addresses.add(BROADCAST);
   check.that('everyone', everyone === undefined || typeof everyone === 'boolean', 'must be true or false');
   check.that('event', event !== undefined, 'is missing');
   check.that('event', event === undefined || isShortText(event), EVENT_RULE);

@@ -7,7 +7,7 @@ import { internalProblem, PROBLEM_TYPE, Problem } from '../model/problem.js';
 import { clientScriptRouter } from './client-script.js';
 import { type HealthOptions, healthRouter } from './health.js';
 import { pageRouter } from './page.js';
-import { removalRouter } from './removal.js';
+import { disconnectRouter } from './disconnect.js';
 
 export interface AppOptions extends HealthOptions {
   /** Whether `GET /` shows the page for trying things out. */
@@ -23,7 +23,7 @@ export function createApp(options: AppOptions): Express {
   const app = express();
   app.use(helmet());
   app.use(healthRouter(options));
-  if (options.detailed) app.use(removalRouter(options));
+  if (options.detailed) app.use(disconnectRouter(options));
   app.use(clientScriptRouter());
   if (options.page) app.use(pageRouter());
   app.use(request => {

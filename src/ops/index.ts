@@ -1,3 +1,3 @@
 export { createApp } from './app.js';
 export type { SourceReport } from './health.js';
-export { handleRemovals } from './removal.js';
+export { handleDisconnects } from './disconnect.js';

@@ -1,17 +1,8 @@
-import type { Intake } from './intake.js';
-import type { Source, SourceSettings } from './source.js';
+import type { SourceRow } from './source.js';
 
 export { NotifyEndpoint } from './http.js';
 export { Intake } from './intake.js';
-export type { Source, SourceStatus } from './source.js';
-
-interface SourceRow {
-  /** Its name in the health report and the log. */
-  readonly name: string;
-  isWanted(settings: SourceSettings): boolean;
-  /** Loads its driver. */
-  open(settings: SourceSettings, intake: Intake): Promise<Source>;
-}
+export { WantedSource } from './wanted.js';
 
 /** Every source beside HTTP. Drivers are loaded only where a setting asks for them. */
 export const sources: readonly SourceRow[] = [

@@ -1,3 +1,5 @@
+import type { Intake } from './intake.js';
+
 /**
  * A way in for notifications beside HTTP: takes messages from a broker and hands them to its `Intake`. What the
  * intake has not taken is not acknowledged, so that the broker brings it again.
@@ -22,6 +24,15 @@ export interface SourceStatus {
   readonly lag?: number | undefined;
   /** Messages that were lost here since there was no room for them; only where nothing is acknowledged. */
   readonly dropped?: number | undefined;
+}
+
+/** A kind of source. */
+export interface SourceRow {
+  /** Its name in the health report and the log. */
+  readonly name: string;
+  isWanted(settings: SourceSettings): boolean;
+  /** Loads its driver. */
+  open(settings: SourceSettings, intake: Intake): Promise<Source>;
 }
 
 /** The settings that sources are made of, by their names in the environment. */

@@ -1,7 +1,8 @@
 import { describe, expect, it } from '@jest/globals';
 import fc from 'fast-check';
-import { Connection, type Encoder, type Socket } from '../../src/core/connection.js';
-import { Outbox, type OutboxEvents } from '../../src/core/outbox.js';
+import { Connection, type Wire, type Socket } from '../../src/core/connection.js';
+import { Coalescer, type CoalescerEvents } from '../../src/core/coalescer.js';
+import { Counters } from '../../src/core/counters.js';
 
 /** A socket that keeps what it was written, one item a write. */
 class Writes implements Socket {
@@ -16,24 +17,27 @@ class Writes implements Socket {
   close(): void {}
 }
 
-const encoder: Encoder = {
+const wire: Wire = {
+  protocol: 'test',
+  closing: () => ({ code: 1000, text: '' }),
   notification() {
     throw new Error('not used here');
   },
 };
 
-function newOutbox(events: Partial<OutboxEvents> = {}): Outbox {
+function newCoalescer(events: Partial<CoalescerEvents> = {}): Coalescer {
   const failed = (_connection: Connection, error: unknown) => {
     throw error;
   };
-  return new Outbox({ taken: () => undefined, failed, atTurnEnd: () => undefined, ...events });
+  const all = { taken: () => undefined, failed, atTurnEnd: () => undefined, ...events };
+  return new Coalescer(all, new Counters());
 }
 
 function turnEnd(): Promise<void> {
   return new Promise(resolve => setImmediate(resolve));
 }
 
-describe('outbox', () => {
+describe('coalescer', () => {
   it('writes each connection exactly its frames, in order, in one write a turn', async () => {
     const CONNECTIONS = 5;
     // A turn: frames, each sent to some of the connections; some of them are flushed in between.
@@ -43,15 +47,15 @@ describe('outbox', () => {
     });
     await fc.assert(
       fc.asyncProperty(fc.array(fc.array(send, { maxLength: 20 }), { maxLength: 4 }), async turns => {
-        const outbox = newOutbox();
+        const coalescer = newCoalescer();
         const sockets = Array.from({ length: CONNECTIONS }, () => new Writes());
-        const connections = sockets.map(socket => new Connection(socket, encoder, undefined));
+        const connections = sockets.map(socket => new Connection(socket, wire, undefined));
         const expected: string[][] = sockets.map(() => []);
         for (const turn of turns) {
           const owed = sockets.map(() => '');
           for (const { frame, to } of turn) {
             for (const index of to) {
-              outbox.send(connections[index] as Connection, frame);
+              coalescer.send(connections[index] as Connection, frame);
               owed[index] += String(frame);
             }
           }
@@ -68,10 +72,10 @@ describe('outbox', () => {
   it('gives those who are owed the same the same buffer', async () => {
     const buffers: Buffer[] = [];
     const socket: Socket = { waiting: 0, write: bytes => void buffers.push(bytes), close: () => undefined };
-    const outbox = newOutbox();
-    const connections = Array.from({ length: 3 }, () => new Connection(socket, encoder, undefined));
+    const coalescer = newCoalescer();
+    const connections = Array.from({ length: 3 }, () => new Connection(socket, wire, undefined));
     for (const frame of [Buffer.from('one'), Buffer.from('two')])
-      for (const connection of connections) outbox.send(connection, frame);
+      for (const connection of connections) coalescer.send(connection, frame);
     await turnEnd();
     expect(String(buffers[0])).toBe('onetwo');
     expect(buffers).toHaveLength(3);
@@ -79,16 +83,16 @@ describe('outbox', () => {
   });
 
   it('writes nothing to a connection that was closed in the turn, and at once to one that is flushed', async () => {
-    const outbox = newOutbox();
+    const coalescer = newCoalescer();
     const [gone, flushed] = [new Writes(), new Writes()];
-    const closed = new Connection(gone, encoder, undefined);
-    const early = new Connection(flushed, encoder, undefined);
-    outbox.send(closed, Buffer.from('lost'));
+    const closed = new Connection(gone, wire, undefined);
+    const early = new Connection(flushed, wire, undefined);
+    coalescer.send(closed, Buffer.from('lost'));
     closed.closed = true;
-    outbox.send(early, Buffer.from('first'));
-    outbox.flush(early);
+    coalescer.send(early, Buffer.from('first'));
+    coalescer.flush(early);
     expect(flushed.writes).toEqual(['first']);
-    outbox.send(early, Buffer.from('second'));
+    coalescer.send(early, Buffer.from('second'));
     await turnEnd();
     expect(flushed.writes).toEqual(['first', 'second']);
     expect(gone.writes).toEqual([]);
@@ -96,14 +100,14 @@ describe('outbox', () => {
 
   it('tells a reader that its bytes were taken, also when it was owed none', async () => {
     const taken: Connection[] = [];
-    const outbox = newOutbox({ taken: connection => void taken.push(connection) });
+    const coalescer = newCoalescer({ taken: connection => void taken.push(connection) });
     const socket = new Writes();
-    const reader = new Connection(socket, encoder, undefined);
+    const reader = new Connection(socket, wire, undefined);
     reader.reading = { cursor: 0, past: new Map(), replays: [], isQueued: false };
-    outbox.awaitTaken(reader);
+    coalescer.awaitTaken(reader);
     await turnEnd();
-    outbox.awaitTaken(reader);
-    outbox.send(reader, Buffer.from('frame'));
+    coalescer.awaitTaken(reader);
+    coalescer.send(reader, Buffer.from('frame'));
     await turnEnd();
     expect(socket.writes).toEqual(['', 'frame']);
     expect(taken).toEqual([reader, reader]);
@@ -111,7 +115,9 @@ describe('outbox', () => {
 
   it('serves the others where one fails', async () => {
     const failures: unknown[] = [];
-    const outbox = newOutbox({ failed: (connection, error) => void failures.push([connection, error]) });
+    const coalescer = newCoalescer({
+      failed: (connection, error) => void failures.push([connection, error]),
+    });
     const error = new Error('broken');
     const broken: Socket = {
       waiting: 0,
@@ -121,9 +127,9 @@ describe('outbox', () => {
       close: () => undefined,
     };
     const good = new Writes();
-    const first = new Connection(broken, encoder, undefined);
-    outbox.send(first, Buffer.from('a'));
-    outbox.send(new Connection(good, encoder, undefined), Buffer.from('b'));
+    const first = new Connection(broken, wire, undefined);
+    coalescer.send(first, Buffer.from('a'));
+    coalescer.send(new Connection(good, wire, undefined), Buffer.from('b'));
     await turnEnd();
     expect(failures).toEqual([[first, error]]);
     expect(good.writes).toEqual(['b']);

@@ -1,10 +1,11 @@
-import type { Connection, Encoder, Socket } from '../../src/core/connection.js';
+import type { Connection, Wire, Socket } from '../../src/core/connection.js';
 import { Postroom } from '../../src/core/postroom.js';
+import type { CloseReason } from '../../src/model/close.js';
 import { MemoryJournal } from '../../src/journal/memory.js';
 import {
   type Address,
   connectionAddress,
-  EVERYONE,
+  BROADCAST,
   roomAddress,
   userAddress,
 } from '../../src/model/address.js';
@@ -77,7 +78,7 @@ const FRAME_PADDING = 'x'.repeat(20);
 class FakeSocket implements Socket {
   waiting = 0;
   stalled = false;
-  closed: number | undefined;
+  closed: CloseReason | undefined;
   /** The most bytes of notifications that ever waited. */
   worst = 0;
   readonly text: string[] = [];
@@ -101,8 +102,8 @@ class FakeSocket implements Socket {
       );
   }
 
-  close({ code }: { code: number }): void {
-    this.closed = code;
+  close(reason: CloseReason): void {
+    this.closed = reason;
   }
 
   /** The far end reads so many writes. As with a real socket, `taken` comes later. */
@@ -119,7 +120,9 @@ class FakeSocket implements Socket {
   }
 }
 
-const encoder: Encoder = {
+const wire: Wire = {
+  protocol: 'test',
+  closing: () => ({ code: 1000, text: '' }),
   notification: ({ id }, room) => Buffer.from(`n ${id} ${room ?? '-'} ${FRAME_PADDING}\n`),
 };
 
@@ -144,7 +147,7 @@ class Client {
   }
 
   addresses(): Address[] {
-    const own: Address[] = [EVERYONE, connectionAddress(this.connection.id)];
+    const own: Address[] = [BROADCAST, connectionAddress(this.connection.id)];
     if (this.user !== undefined) own.push(userAddress(this.user));
     return [...own, ...[...this.rooms].map(roomAddress)];
   }
@@ -251,7 +254,7 @@ export class Program {
       ...step.rooms.map(roomAddress),
       ...step.users.map(userAddress),
       ...step.slots.map(slot => connectionAddress(idOf(slot))),
-      ...(step.everyone ? [EVERYONE as Address] : []),
+      ...(step.everyone ? [BROADCAST as Address] : []),
     ];
     if (addresses.length === 0) return;
     const except = step.except.map(idOf);
@@ -276,7 +279,7 @@ export class Program {
     let cursor = 0;
     let from: number | undefined;
     const client = new Client(socket => {
-      const { connection, start } = this.#postroom.connect(socket, encoder, { rooms, user, since });
+      const { connection, start } = this.#postroom.connect(socket, wire, { rooms, user, since });
       from = this.#checkRecovered(since, start.recovered);
       cursor = this.#after(start.id);
       expectEqual(cursor, from ?? this.#published.length, 'cursor told at connect');
@@ -370,7 +373,7 @@ export class Program {
   /** Notes connections that the core closed: it may do so only to those that fell out of the past. */
   #notice(): void {
     for (const client of this.#clients) {
-      if (client.socket.closed !== 4408 || !this.#slots.includes(client)) continue;
+      if (client.socket.closed !== 'fell_behind' || !this.#slots.includes(client)) continue;
       this.#slots[this.#slots.indexOf(client)] = undefined;
       this.fellBehind++;
       const trimmed = this.#published.length - this.#postroom.stats.journal.entries;
@@ -378,13 +381,13 @@ export class Program {
       const lost = [...client.claims.keys()].some(index => index < trimmed && !got.has(index));
       // While past is on its way, the connection stands at what is for others too: that may cost it its place.
       if (!lost && client.pastUnderWay === 0)
-        throw new Error('closed with 4408, but nothing that it was owed had been trimmed');
+        throw new Error('closed as fallen behind, but nothing that it was owed had been trimmed');
     }
   }
 
   #judge(client: Client): void {
     const received = this.#received(client);
-    const largest = encoder.notification({ id: '1000000000-1000' } as never, 'a').length;
+    const largest = wire.notification({ id: '1000000000-1000' } as never, 'a').length;
     if (client.socket.worst > Math.max(this.#maxBufferedBytes, largest))
       throw new Error(`${client.socket.worst} bytes waited for one connection`);
     const got = new Set<number>();
@@ -449,7 +452,7 @@ export class Program {
 
   #hangUp(client: Client): void {
     if (!client.open) return;
-    this.#postroom.close(client.connection, { code: 4400, reason: 'shutting down' });
+    this.#postroom.close(client.connection, 'shutting_down');
     this.#judge(client);
   }
 

@@ -1,24 +1,24 @@
 const EMPTY = Buffer.alloc(0);
 
-/** A node of the tree that the outbox builds in a turn: what the parent owes, then one frame. */
-export class Owed {
-  /** Bytes owed in all. */
+/** A node of the tree that the coalescer builds in a turn: the frames of its parent, then one more. */
+export class FrameNode {
+  /** Bytes of all its frames. */
   readonly length: number;
-  readonly #parent: Owed | undefined;
+  readonly #parent: FrameNode | undefined;
   readonly #frame: Buffer;
-  #lastChild: Owed | undefined;
-  #children: Map<Buffer, Owed> | undefined;
+  #lastChild: FrameNode | undefined;
+  #children: Map<Buffer, FrameNode> | undefined;
   #bytes: Buffer | undefined;
 
-  /** Without arguments the root: nothing owed. */
-  constructor(parent?: Owed, frame: Buffer = EMPTY) {
+  /** Without arguments it is the root, which has no frames. */
+  constructor(parent?: FrameNode, frame: Buffer = EMPTY) {
     this.#parent = parent;
     this.#frame = frame;
     this.length = (parent?.length ?? 0) + frame.length;
   }
 
-  /** The node for what is owed here, then `frame`. */
-  plus(frame: Buffer): Owed {
+  /** The node for these frames, then `frame`. */
+  plus(frame: Buffer): FrameNode {
     const last = this.#lastChild;
     if (last !== undefined && last.#frame === frame) return last;
     return this.#otherChild(frame);
@@ -30,7 +30,7 @@ export class Owed {
     if (this.length === this.#frame.length) return this.#frame;
     const bytes = Buffer.allocUnsafe(this.length);
     let end = this.length;
-    for (let node: Owed | undefined = this; node !== undefined; node = node.#parent) {
+    for (let node: FrameNode | undefined = this; node !== undefined; node = node.#parent) {
       end -= node.#frame.length;
       node.#frame.copy(bytes, end);
     }
@@ -38,11 +38,11 @@ export class Owed {
     return bytes;
   }
 
-  #otherChild(frame: Buffer): Owed {
+  #otherChild(frame: Buffer): FrameNode {
     const last = this.#lastChild;
     let child = this.#children?.get(frame);
     if (child === undefined) {
-      child = new Owed(this, frame);
+      child = new FrameNode(this, frame);
       if (last !== undefined) {
         this.#children ??= new Map([[last.#frame, last]]);
         this.#children.set(frame, child);

@@ -3,7 +3,6 @@ import type { Publishers } from '../auth/keys.js';
 import type { Cluster } from '../cluster/cluster.js';
 import type { Postroom } from '../core/postroom.js';
 import { type Address, connectionAddress, userAddress } from '../model/address.js';
-import { CLOSE } from '../model/close.js';
 import { inTurns } from '../model/turns.js';
 import { methodNotAllowed } from './methods.js';
 
@@ -15,7 +14,7 @@ const ANSWER_MS = 500;
  * How an operator shows somebody out (4503, "stay away"): one connection, or all of a user's, on all nodes. Answers
  * how many were removed.
  */
-export function removalRouter(options: { cluster: Cluster; keys: Publishers }): Router {
+export function disconnectRouter(options: { cluster: Cluster; keys: Publishers }): Router {
   const { cluster, keys } = options;
   const router = Router();
 
@@ -43,10 +42,10 @@ export function removalRouter(options: { cluster: Cluster; keys: Publishers }): 
 }
 
 /** Removes the connections of this node when any node is asked to. */
-export function handleRemovals(cluster: Cluster, postroom: Postroom): void {
+export function handleDisconnects(cluster: Cluster, postroom: Postroom): void {
   cluster.handle(TOPIC, async address => {
     const connections = postroom.listeners(address as Address);
-    await inTurns(connections, connection => postroom.close(connection, CLOSE.removed));
+    await inTurns(connections, connection => postroom.close(connection, 'removed'));
     return String(connections.length);
   });
 }

@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, it, jest } from '@jest/globals';
-import { Timetable } from '../../src/clients/timetable.js';
+import { TimerWheel } from '../../src/clients/timer-wheel.js';
 
 beforeEach(() => {
   jest.useFakeTimers();
@@ -26,21 +26,21 @@ function neverFails(error: unknown): never {
   throw error;
 }
 
-describe('a timetable', () => {
+describe('a timer wheel', () => {
   it('goes by a timer of its own, from start to stop', () => {
-    const timetable = new Timetable(neverFails);
+    const wheel = new TimerWheel(neverFails);
     const one = timed(() => 2);
-    timetable.add(one, 2);
+    wheel.add(one, 2);
     jest.advanceTimersByTime(10_000);
     expect(one.times).toBe(0);
-    timetable.start();
+    wheel.start();
     jest.advanceTimersByTime(1999);
     expect(one.times).toBe(0);
     jest.advanceTimersByTime(1);
     expect(one.times).toBe(1);
     jest.advanceTimersByTime(4000);
     expect(one.times).toBe(3);
-    timetable.stop();
+    wheel.stop();
     jest.advanceTimersByTime(10_000);
     expect(one.times).toBe(3);
     expect(jest.getTimerCount()).toBe(0);
@@ -48,33 +48,33 @@ describe('a timetable', () => {
 
   it('keeps no process alive', () => {
     const set = jest.spyOn(globalThis, 'setInterval');
-    new Timetable(neverFails).start();
+    new TimerWheel(neverFails).start();
     expect(set.mock.results.map(({ value }) => (value as NodeJS.Timeout).hasRef())).toEqual([false]);
   });
 
   it('calls each when it is due, until it says never again', () => {
-    const timetable = new Timetable(neverFails);
+    const wheel = new TimerWheel(neverFails);
     const once = timed(() => undefined);
     const removed = timed(() => 1);
-    timetable.add(once, 0.5);
-    timetable.add(removed, 1);
-    timetable.remove(removed);
-    timetable.tick();
-    timetable.tick();
+    wheel.add(once, 0.5);
+    wheel.add(removed, 1);
+    wheel.remove(removed);
+    wheel.tick();
+    wheel.tick();
     expect([once.times, removed.times]).toEqual([1, 0]);
   });
 
   it('tells of an error of one, and gives the others their turn', () => {
     const errors: unknown[] = [];
-    const timetable = new Timetable(error => errors.push(error));
+    const wheel = new TimerWheel(error => errors.push(error));
     const broken = timed(() => {
       throw new Error('broken');
     });
     const next = timed(() => 1);
-    timetable.add(broken, 1);
-    timetable.add(next, 1);
-    timetable.tick();
-    timetable.tick();
+    wheel.add(broken, 1);
+    wheel.add(next, 1);
+    wheel.tick();
+    wheel.tick();
     expect(errors).toEqual([new Error('broken')]);
     expect([broken.times, next.times]).toEqual([1, 2]);
   });

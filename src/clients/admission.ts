@@ -1,0 +1,167 @@
+import type { Socket } from 'node:net';
+import type { Logger } from 'pino';
+import { ANONYMOUS, type Identity, mayJoin } from '../auth/identity.js';
+import { CLOCK_TOLERANCE_SECONDS, TokenError, type Tokens } from '../auth/tokens.js';
+import type { Connection } from '../core/connection.js';
+import type { Postroom } from '../core/postroom.js';
+import { isRoomName, ROOM_RULE } from '../model/address.js';
+import type { Caller } from '../model/caller.js';
+import type { Patterns } from '../model/pattern.js';
+import type { Refusals } from '../model/refusals.js';
+import type { Timer, TimerWheel } from './timer-wheel.js';
+
+// A longer token is looked at again after a day.
+const LONGEST_WAIT_SECONDS = 24 * 60 * 60;
+
+/** What the admissions of all clients share. */
+export interface AdmissionContext {
+  readonly postroom: Postroom;
+  readonly tokens: Tokens;
+  readonly timers: TimerWheel;
+  readonly log: Logger;
+  readonly refusals: Refusals;
+  /** The network address of a caller. */
+  readonly callerOf: (from: Caller) => string;
+  /** Milliseconds since the epoch. */
+  readonly now: () => number;
+  readonly settings: {
+    readonly publicRooms: Patterns;
+    readonly maxRoomsPerConnection: number;
+    readonly maxConnectionsPerUser: number;
+  };
+}
+
+/** Why a room may not be joined. */
+export interface RoomRefusal {
+  readonly code: 'invalid_room' | 'forbidden' | 'too_many_rooms';
+  readonly message: string;
+}
+
+/** Who a client is, what it may join, and until when. It is the same in every protocol. */
+export class Admission {
+  readonly #context: AdmissionContext;
+  readonly #socket: Socket;
+  readonly #forwardedFor: string | undefined;
+  #identity: Identity = ANONYMOUS;
+  #expiry: Timer | undefined;
+
+  /** @param forwardedFor the header `X-Forwarded-For` of the request that it came with */
+  constructor(context: AdmissionContext, socket: Socket, forwardedFor: string | undefined) {
+    this.#context = context;
+    this.#socket = socket;
+    this.#forwardedFor = forwardedFor;
+  }
+
+  get user(): string | undefined {
+    return this.#identity.user;
+  }
+
+  /** When the token ends, in seconds since the epoch; undefined without a token. */
+  get expires(): number | undefined {
+    return this.#identity.expires;
+  }
+
+  /** The client's network address, for the log. */
+  get address(): string {
+    const headers = { 'x-forwarded-for': this.#forwardedFor };
+    return this.#context.callerOf({ socket: this.#socket, headers });
+  }
+
+  /** Whether the user has as many connections already as one may have on this node. */
+  get isOneTooMany(): boolean {
+    const { postroom, settings } = this.#context;
+    const { user } = this.#identity;
+    return user !== undefined && postroom.connectionsOf(user) >= settings.maxConnectionsPerUser;
+  }
+
+  /** Takes the token that the client came with. Throws a TokenError, which is logged. */
+  identify(token: string): void {
+    this.#identity = this.#verify(token);
+  }
+
+  /**
+   * Takes a new token for an open connection; `other_user` if it is for another user, and then nothing changes.
+   * Throws a TokenError, which is logged.
+   */
+  renew(connection: Connection, token: string): 'renewed' | 'other_user' | 'too_many_connections' {
+    const identity = this.#verify(token);
+    if (connection.user !== undefined && identity.user !== connection.user) return 'other_user';
+    this.#identity = identity;
+    if (connection.user === undefined && identity.user !== undefined) {
+      if (this.isOneTooMany) return 'too_many_connections';
+      this.#context.postroom.identify(connection, identity.user);
+    }
+    this.watchExpiry(connection);
+    return 'renewed';
+  }
+
+  /** Why a room may not be joined, beside so many others; undefined if it may. A refusal is logged. */
+  refusalOf(room: string, others: number): RoomRefusal | undefined {
+    const refusal = this.#refusalOf(room, others);
+    if (refusal !== undefined) {
+      const about = { room, reason: refusal.code, user: this.user, address: this.address };
+      this.#context.refusals.refused('refused room', about);
+    }
+    return refusal;
+  }
+
+  /** Whether a room that was joined may still be joined. */
+  allows(room: string): boolean {
+    return mayJoin(this.#identity, this.#context.settings.publicRooms, room);
+  }
+
+  /** Closes the connection when the token that the client has now is over. */
+  watchExpiry(connection: Connection): void {
+    const { timers, postroom, now } = this.#context;
+    this.end();
+    const { expires } = this.#identity;
+    if (expires === undefined) return;
+    const secondsLeft = () => expires + CLOCK_TOLERANCE_SECONDS - now() / 1000;
+    this.#expiry = {
+      dueAt: 0,
+      due: () => {
+        const left = secondsLeft();
+        if (left > 0) return Math.min(left, LONGEST_WAIT_SECONDS);
+        postroom.close(connection, 'token_expired');
+        return undefined;
+      },
+    };
+    timers.add(this.#expiry, Math.min(secondsLeft(), LONGEST_WAIT_SECONDS));
+  }
+
+  /** The connection has ended. */
+  end(): void {
+    if (this.#expiry !== undefined) this.#context.timers.remove(this.#expiry);
+  }
+
+  #verify(token: string): Identity {
+    const { tokens, refusals } = this.#context;
+    try {
+      return tokens.verify(token);
+    } catch (error) {
+      if (error instanceof TokenError)
+        refusals.refused('bad token', { reason: error.message, address: this.address });
+      throw error;
+    }
+  }
+
+  #refusalOf(room: string, others: number): RoomRefusal | undefined {
+    const { maxRoomsPerConnection } = this.#context.settings;
+    if (!isRoomName(room))
+      return { code: 'invalid_room', message: `This is no room name; one has ${ROOM_RULE}.` };
+    if (!this.allows(room))
+      return {
+        code: 'forbidden',
+        message:
+          this.expires === undefined
+            ? 'This room needs a token whose "rooms" allows it.'
+            : 'The token\'s "rooms" does not allow this room.',
+      };
+    if (others >= maxRoomsPerConnection)
+      return {
+        code: 'too_many_rooms',
+        message: `A connection may join ${maxRoomsPerConnection} rooms; leave one first.`,
+      };
+    return undefined;
+  }
+}

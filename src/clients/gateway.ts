@@ -1,0 +1,190 @@
+import type { IncomingMessage } from 'node:http';
+import type { Socket } from 'node:net';
+import { setTimeout as after } from 'node:timers/promises';
+import { TokenError } from '../auth/tokens.js';
+import { refuse } from '../http/problem.js';
+import { BROADCAST } from '../model/address.js';
+import { waitBriefly } from '../model/pause.js';
+import type { Patterns } from '../model/pattern.js';
+import { Problem, unavailable } from '../model/problem.js';
+import { Turns } from '../model/turns.js';
+import { Admission, type AdmissionContext } from './admission.js';
+import type { Opening, Protocol, Upgrade } from './protocol.js';
+
+const RETRY_AFTER_SECONDS = 5;
+const DRAIN_STEP_MS = 100;
+// A peer that does not answer the closing handshake is not waited for any longer.
+const CLOSE_TIMEOUT_MS = 2000;
+
+export interface GatewaySettings {
+  readonly allowedOrigins: Patterns;
+  readonly maxConnections: number;
+}
+
+/** A client that waits until this node has caught up with its cursor. */
+interface Waiting {
+  readonly upgrade: Upgrade;
+  readonly opening: Opening;
+  readonly admission: Admission;
+}
+
+/** Where clients connect, whatever protocol they speak; and where they are disconnected at the end. */
+export class Gateway {
+  readonly #context: AdmissionContext;
+  readonly #settings: GatewaySettings;
+  readonly #protocols: readonly Protocol[];
+  /** Sockets that were let in and are not gone yet. */
+  readonly #sockets = new Set<Socket>();
+  #isClosing = false;
+  /** Many clients can have waited for the same entry. */
+  readonly #turns = new Turns<Waiting>(waiting => this.#enter(waiting));
+  /** Called when the last socket is gone. */
+  #onEmpty: (() => void) | undefined;
+  /** Called on a socket that is gone. */
+  readonly #forget: (this: Socket) => void;
+
+  constructor(context: AdmissionContext, protocols: readonly Protocol[], settings: GatewaySettings) {
+    this.#context = context;
+    this.#protocols = protocols;
+    this.#settings = settings;
+    const sockets = this.#sockets;
+    const emptied = () => this.#onEmpty?.();
+    this.#forget = function () {
+      sockets.delete(this);
+      if (sockets.size === 0) emptied();
+    };
+  }
+
+  /** Takes or refuses a request to upgrade. Never throws. */
+  upgrade(request: IncomingMessage, socket: Socket, head: Buffer): void {
+    // Until the protocol listens, a peer that vanishes would be an unhandled error.
+    socket.on('error', destroyBroken);
+    try {
+      const protocol = this.#protocolFor(request);
+      this.#add(socket);
+      this.#admit({ request, socket, head }, protocol.read(request));
+    } catch (error) {
+      if (error instanceof Problem) this.#refuse(request, socket, error);
+      else this.#fail(socket, error);
+    }
+  }
+
+  /**
+   * Lets no client in any more and closes all connections, spread over so many seconds, so that the clients do not all
+   * come back at once. Resolves when the last is gone.
+   */
+  async drain(seconds: number): Promise<void> {
+    this.#isClosing = true;
+    const { postroom } = this.#context;
+    const connections = postroom.listeners(BROADCAST);
+    const perStep = Math.ceil(connections.length / Math.max(1, (seconds * 1000) / DRAIN_STEP_MS));
+    while (connections.length > 0) {
+      for (const connection of connections.splice(0, perStep)) postroom.close(connection, 'shutting_down');
+      if (connections.length > 0) await after(DRAIN_STEP_MS);
+    }
+    if (this.#sockets.size === 0) return;
+    const empty = new Promise<void>(resolve => {
+      this.#onEmpty = resolve;
+    });
+    await waitBriefly(empty, CLOSE_TIMEOUT_MS);
+    for (const socket of this.#sockets) socket.destroy();
+  }
+
+  /** The token comes first: no client waits with a bad one. */
+  #admit(upgrade: Upgrade, opening: Opening): void {
+    const { postroom } = this.#context;
+    const { token, since } = opening;
+    const admission = this.#admission(upgrade, token);
+    if (since === undefined || admission instanceof TokenError || !postroom.isAhead(since))
+      return this.#open(upgrade, opening, admission);
+    postroom
+      .catchUp(since)
+      .then(() => this.#turns.push({ upgrade, opening, admission }))
+      .catch(error => this.#fail(upgrade.socket, error));
+  }
+
+  #admission({ request, socket }: Upgrade, token: string | undefined): Admission | TokenError {
+    const forwardedFor = request.headers['x-forwarded-for'];
+    const admission = new Admission(this.#context, socket, forwardedFor && String(forwardedFor));
+    try {
+      if (token !== undefined) admission.identify(token);
+      return admission;
+    } catch (error) {
+      if (error instanceof TokenError) return error;
+      throw error;
+    }
+  }
+
+  #enter({ upgrade, opening, admission }: Waiting): void {
+    const { request, socket } = upgrade;
+    try {
+      // It may have begun to stop meanwhile.
+      if (this.#isClosing) this.#refuse(request, socket, shuttingDown());
+      else if (!socket.destroyed) this.#open(upgrade, opening, admission);
+    } catch (error) {
+      this.#fail(socket, error);
+    }
+  }
+
+  #open(upgrade: Upgrade, opening: Opening, admission: Admission | TokenError): void {
+    opening.open(upgrade, admission);
+    upgrade.socket.off('error', destroyBroken);
+  }
+
+  // Apart from `upgrade`, because this listener lives as long as the connection, and the request must not.
+  #add(socket: Socket): void {
+    this.#sockets.add(socket);
+    socket.on('close', this.#forget);
+  }
+
+  /** Throws a Problem where the client may not connect. */
+  #protocolFor(request: IncomingMessage): Protocol {
+    const { origin, upgrade } = request.headers;
+    if (upgrade?.toLowerCase() !== 'websocket')
+      throw new Problem(
+        'invalid_request',
+        'This server speaks HTTP/1.1 and WebSocket; send the request without the Upgrade header (in PHP: CURLOPT_HTTP_VERSION => CURL_HTTP_VERSION_1_1).',
+      );
+    const path = pathOf(request);
+    const protocol = this.#protocols.find(({ paths }) => paths.includes(path));
+    if (protocol === undefined) {
+      const paths = this.#protocols.flatMap(each => each.paths);
+      throw new Problem('not_found', `WebSockets are opened at ${paths.join(' or ')}.`);
+    }
+    if (this.#isClosing || !this.#context.postroom.open) throw shuttingDown();
+    if (this.#sockets.size >= this.#settings.maxConnections)
+      throw unavailable(
+        'This server has as many connections as it takes (MAX_CONNECTIONS).',
+        RETRY_AFTER_SECONDS,
+      );
+    if (origin !== undefined && !this.#settings.allowedOrigins.match(origin.toLowerCase()))
+      throw new Problem('forbidden', 'Pages of this origin may not connect; add it to ALLOWED_ORIGINS.');
+    return protocol;
+  }
+
+  #refuse(request: IncomingMessage, socket: Socket, problem: Problem): void {
+    const { refusals, callerOf } = this.#context;
+    const address = callerOf(request);
+    if (problem.code === 'forbidden')
+      refusals.refused('refused origin', { origin: request.headers.origin, address });
+    if (problem.code === 'not_found') refusals.refused('unknown path', { path: pathOf(request), address });
+    refuse(socket, problem);
+  }
+
+  #fail(socket: Socket, error: unknown): void {
+    this.#context.log.error({ err: error }, 'a connection could not be opened');
+    socket.destroy();
+  }
+}
+
+function pathOf({ url = '' }: IncomingMessage): string {
+  return url.split('?', 1)[0] ?? '';
+}
+
+function shuttingDown(): Problem {
+  return unavailable('This server is starting or shutting down; come back in a moment.', RETRY_AFTER_SECONDS);
+}
+
+function destroyBroken(this: Socket): void {
+  this.destroy();
+}

@@ -1,0 +1,61 @@
+import { z } from 'zod';
+
+/** What a client may send. */
+export type ClientFrame = z.output<typeof ClientFrame>;
+/** Client's own mark, given back in the answer. */
+export type Ref = string | number | undefined;
+
+/** Codes of `error` frames. */
+export type FrameErrorCode =
+  | 'invalid_json'
+  | 'unknown_type'
+  | 'invalid_frame'
+  | 'invalid_room'
+  | 'invalid_token'
+  | 'unknown_parameter'
+  | 'too_many_rooms'
+  | 'forbidden';
+
+/** A client frame that cannot be taken. */
+export class FrameError extends Error {
+  readonly code: FrameErrorCode;
+  readonly ref: Ref;
+
+  constructor(code: FrameErrorCode, message: string, ref?: Ref) {
+    super(message);
+    this.name = 'FrameError';
+    this.code = code;
+    this.ref = ref;
+  }
+}
+
+const Ref = z.union([z.string(), z.number()], 'must be a string or a number').optional();
+const Text = z.string({ error: ({ input }) => (input === undefined ? 'is missing' : 'must be a string') });
+const ClientFrame = z.discriminatedUnion(
+  'type',
+  [
+    z.object({ type: z.literal('subscribe'), room: Text, since: Text.optional(), ref: Ref }),
+    z.object({ type: z.literal('unsubscribe'), room: Text, ref: Ref }),
+    z.object({ type: z.literal('token'), token: Text, ref: Ref }),
+    z.object({ type: z.literal('ping'), ref: Ref }),
+  ],
+  { error: 'must be a JSON object' },
+);
+const TYPES = 'subscribe, unsubscribe, token, ping';
+
+/** Reads a client's text frame. Throws a FrameError that tells what to change. */
+export function parseClientFrame(text: string): ClientFrame {
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch {
+    throw new FrameError('invalid_json', 'The frame is not valid JSON.');
+  }
+  const frame = ClientFrame.safeParse(value);
+  if (frame.success) return frame.data;
+  const ref = z.object({ ref: Ref }).safeParse(value).data?.ref;
+  const issue = frame.error.issues[0];
+  if (issue?.code === 'invalid_union' && issue.path[0] === 'type')
+    throw new FrameError('unknown_type', `The types are ${TYPES}.`, ref);
+  throw new FrameError('invalid_frame', `${issue?.path.join('.') || 'The frame'} ${issue?.message}.`, ref);
+}

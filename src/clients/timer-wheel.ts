@@ -1,0 +1,81 @@
+import { TURN_MS, Turns } from '../model/turns.js';
+
+/** A timer of the wheel. */
+export interface Timer {
+  /** The tick that it is due at; kept by the wheel. */
+  dueAt: number;
+  /** Called when it is due. Returns in how many seconds it is due next; undefined: never again. */
+  due(): number | undefined;
+}
+
+/** Runs something every so many milliseconds, and returns what ends that. */
+export type Every = (milliseconds: number, run: () => void) => () => void;
+
+/**
+ * Any number of timers, in whole seconds, on one timer of the system. The wheel counts its own ticks, so a clock that is
+ * set forward or back changes nothing.
+ */
+export class TimerWheel {
+  readonly #slots = new Map<number, Set<Timer>>();
+  #tick = 0;
+  /** Timers for which this turn of the event loop had no time. */
+  readonly #rest = new Turns<Timer>(timer => this.#call(timer));
+  #stop: (() => void) | undefined;
+  readonly #failed: (error: unknown) => void;
+  readonly #every: Every;
+
+  /**
+   * @param failed told of the error of a timer; the others run all the same
+   * @param every the system's timer; by default one that keeps no process alive
+   */
+  constructor(failed: (error: unknown) => void, every: Every = byTheClock) {
+    this.#failed = failed;
+    this.#every = every;
+  }
+
+  start(): void {
+    this.#stop = this.#every(1000, () => this.tick());
+  }
+
+  stop(): void {
+    this.#stop?.();
+  }
+
+  add(timer: Timer, seconds: number): void {
+    timer.dueAt = this.#tick + Math.max(1, Math.ceil(seconds));
+    const slot = this.#slots.get(timer.dueAt);
+    if (slot === undefined) this.#slots.set(timer.dueAt, new Set([timer]));
+    else slot.add(timer);
+  }
+
+  remove(timer: Timer): void {
+    const slot = this.#slots.get(timer.dueAt);
+    if (slot?.delete(timer) && slot.size === 0) this.#slots.delete(timer.dueAt);
+  }
+
+  /** A second has passed: calls all timers that are due. */
+  tick(): void {
+    const slot = this.#slots.get(++this.#tick);
+    if (slot === undefined) return;
+    this.#slots.delete(this.#tick);
+    const end = performance.now() + TURN_MS;
+    for (const timer of slot) {
+      if (performance.now() < end) this.#call(timer);
+      else this.#rest.push(timer);
+    }
+  }
+
+  #call(timer: Timer): void {
+    try {
+      const seconds = timer.due();
+      if (seconds !== undefined) this.add(timer, seconds);
+    } catch (error) {
+      this.#failed(error);
+    }
+  }
+}
+
+function byTheClock(milliseconds: number, run: () => void): () => void {
+  const timer = setInterval(run, milliseconds).unref();
+  return () => clearInterval(timer);
+}

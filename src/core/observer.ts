@@ -1,0 +1,13 @@
+import type { EndReason } from '../model/close.js';
+import type { Connection } from './connection.js';
+
+/**
+ * Watches the connections of this process. It is called at once, in the order of events, and must not throw. A
+ * connection that ends leaves its rooms first.
+ */
+export interface Observer {
+  opened(connection: Connection): void;
+  closed(connection: Connection, reason: EndReason): void;
+  joined(connection: Connection, room: string): void;
+  left(connection: Connection, room: string): void;
+}

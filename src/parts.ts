@@ -1,0 +1,28 @@
+/** Something that a server consists of. Its `stop` may be called twice, and before its `start`. */
+export interface Part {
+  start?(): unknown;
+  stop?(): unknown;
+}
+
+/** Starts parts in order and stops them in reverse. Parts of an inner list start, and stop, together. */
+export class Parts {
+  readonly #parts: readonly (Part | readonly Part[])[];
+
+  constructor(parts: readonly (Part | readonly Part[])[]) {
+    this.#parts = parts;
+  }
+
+  /** Rejects with the error of the first part that cannot start; then all are stopped. */
+  async start(): Promise<void> {
+    try {
+      for (const part of this.#parts) await Promise.all([part].flat().map(each => each.start?.()));
+    } catch (error) {
+      await this.stop();
+      throw error;
+    }
+  }
+
+  async stop(): Promise<void> {
+    for (const part of this.#parts.toReversed()) await Promise.all([part].flat().map(each => each.stop?.()));
+  }
+}
