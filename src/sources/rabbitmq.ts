@@ -1,7 +1,7 @@
 import { type Channel, type ChannelModel, type ConfirmChannel, type ConsumeMessage, connect } from 'amqplib';
 import { waitBriefly } from '../model/pause.js';
 import { bury, keepTrying } from './attempts.js';
-import { Gatherer } from './gatherer.js';
+import { Batcher } from './batcher.js';
 import { type Intake, type Message, type Refused, Stopped } from './intake.js';
 import type { Source, SourceSettings, SourceStatus } from './source.js';
 
@@ -84,7 +84,7 @@ class Session {
   readonly #connection: ChannelModel;
   readonly #queue: string;
   readonly #intake: Intake;
-  readonly #deliveries = new Gatherer<Delivery>(deliveries => this.#take(deliveries));
+  readonly #deliveries = new Batcher<Delivery>(deliveries => this.#take(deliveries));
   #channel: Channel | undefined;
   #dead: ConfirmChannel | undefined;
   #isOver = false;

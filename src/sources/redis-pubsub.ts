@@ -3,7 +3,7 @@ import { memberText } from '../model/json.js';
 import { pause } from '../model/pause.js';
 import { openRedis, type RedisClient } from '../redis/client.js';
 import { Lease } from '../redis/lease.js';
-import { Gatherer } from './gatherer.js';
+import { Batcher } from './batcher.js';
 import { type Intake, type Message, Stopped } from './intake.js';
 import type { Source, SourceSettings, SourceStatus } from './source.js';
 
@@ -26,7 +26,7 @@ export class RedisPubSubSource implements Source {
   readonly #prefix: string;
   /** Of nodes that share a journal one listens, for each would publish the same. */
   readonly #turn: { readonly redis: RedisClient; readonly lease: Lease } | undefined;
-  readonly #waiting = new Gatherer<Message>(messages => this.#take(messages));
+  readonly #waiting = new Batcher<Message>(messages => this.#take(messages));
   #waitingBytes = 0;
   #dropped = 0;
   #ready = false;

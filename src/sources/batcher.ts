@@ -1,18 +1,18 @@
 /**
- * Hands what arrives one by one to `handle` in chunks, in order, one chunk at a time: while one is being handled the
- * next gathers. So a source that is pushed messages commits many of them at once, and never out of order.
+ * Makes batches of items that arrive one by one, and hands them to `handle` in order, one batch at a time. While
+ * `handle` works on a batch, the next batch fills. So a source commits many messages at once, and in order.
  */
-export class Gatherer<T> {
+export class Batcher<T> {
   readonly #handle: (items: T[]) => Promise<void>;
   #waiting: T[] = [];
   #handling: Promise<void> | undefined;
 
-  /** @param handle must not reject: what went wrong is the source's to deal with */
+  /** @param handle must not reject */
   constructor(handle: (items: T[]) => Promise<void>) {
     this.#handle = handle;
   }
 
-  /** How many wait for their turn. */
+  /** How many items wait for the next batch. */
   get size(): number {
     return this.#waiting.length;
   }
@@ -22,19 +22,19 @@ export class Gatherer<T> {
     this.#handling ??= this.#work();
   }
 
-  /** Forgets what waits; resolves when the chunk under way, if there is one, is done. */
+  /** Drops the items that wait. Resolves when `handle` has finished the batch that it works on. */
   async clear(): Promise<void> {
     this.#waiting = [];
     await this.#handling;
   }
 
   async #work(): Promise<void> {
-    // What arrived in the same piece from the network comes along.
+    // One piece from the network has many items: this waits until all of them are here.
     await new Promise(resolve => setImmediate(resolve));
     while (this.#waiting.length > 0) {
-      const chunk = this.#waiting;
+      const batch = this.#waiting;
       this.#waiting = [];
-      await this.#handle(chunk);
+      await this.#handle(batch);
     }
     this.#handling = undefined;
   }
