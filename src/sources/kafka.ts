@@ -1,8 +1,10 @@
 import { isIP } from 'node:net';
 import { Admin, ConnectionPool, Consumer, IS_CONTROL, type KafkaRecord, Producer } from '@platformatic/kafka';
 import { waitBriefly } from '../model/pause.js';
-import { bury, keepTrying } from './attempts.js';
-import { type Intake, type Message, type Refused, Stopped } from './intake.js';
+import { keepTrying } from './attempts.js';
+import { MAX_REASON, sendToDeadLetters } from './dead-letters.js';
+import { type Intake, Stopped } from './intake.js';
+import type { Message, Refused } from './message.js';
 import type { Source, SourceSettings, SourceStatus } from './source.js';
 
 const CLIENT_ID = 'postroom';
@@ -19,7 +21,6 @@ const MAX_WAIT_MS = 1000;
 const LAG_INTERVAL_MS = 2000;
 // What a broker has not answered by then, when the server stops or a session failed, is left.
 const CLOSE_TIMEOUT_MS = 3000;
-const MAX_REASON = 1000;
 const PRODUCER_RETRIES = 3;
 const PRODUCER_RETRY_MS = 250;
 const EARLIEST = -2n;
@@ -279,10 +280,10 @@ class Session {
     if (next.size === 0) return true;
     const refused = await this.#intake.take(records);
     if (!this.#isCommittable(isOurs)) return false;
-    await bury(
+    await sendToDeadLetters(
       this.#intake,
       refused,
-      letter => this.#bury(letter),
+      deadLetter => this.#sendDeadLetter(deadLetter),
       () => !this.#isCommittable(isOurs),
     );
     if (!this.#isCommittable(isOurs) || !(await this.#commit(next))) return false;
@@ -318,7 +319,7 @@ class Session {
     }
   }
 
-  async #bury(letter: Refused<Taken>): Promise<void> {
+  async #sendDeadLetter(letter: Refused<Taken>): Promise<void> {
     try {
       await this.#send(letter, Buffer.from(letter.body));
     } catch (error) {

@@ -1,8 +1,10 @@
 import { type Channel, type ChannelModel, type ConfirmChannel, type ConsumeMessage, connect } from 'amqplib';
 import { waitBriefly } from '../model/pause.js';
-import { bury, keepTrying } from './attempts.js';
+import { keepTrying } from './attempts.js';
 import { Batcher } from './batcher.js';
-import { type Intake, type Message, type Refused, Stopped } from './intake.js';
+import { MAX_REASON, sendToDeadLetters } from './dead-letters.js';
+import { type Intake, Stopped } from './intake.js';
+import type { Message, Refused } from './message.js';
 import type { Source, SourceSettings, SourceStatus } from './source.js';
 
 const CONNECT_TIMEOUT_MS = 5000;
@@ -10,7 +12,6 @@ const HEARTBEAT_SECONDS = '10';
 const LAG_INTERVAL_MS = 2000;
 // A broker that does not answer the good-bye is left.
 const CLOSE_TIMEOUT_MS = 2000;
-const MAX_REASON = 1000;
 
 type Delivery = Message & { readonly delivery: ConsumeMessage };
 
@@ -176,10 +177,10 @@ class Session {
     if (this.#isOver) return;
     try {
       const refused = await this.#intake.take(deliveries);
-      await bury(
+      await sendToDeadLetters(
         this.#intake,
         refused,
-        letter => this.#bury(letter),
+        deadLetter => this.#sendDeadLetter(deadLetter),
         () => this.#isOver,
       );
       const last = deliveries.at(-1);
@@ -192,7 +193,7 @@ class Session {
     }
   }
 
-  async #bury({ message, body, reason }: Refused<Delivery>): Promise<void> {
+  async #sendDeadLetter({ message, body, reason }: Refused<Delivery>): Promise<void> {
     if (this.#dead === undefined) throw new Error('there is no channel for dead letters');
     const { contentType, messageId, headers } = message.delivery.properties;
     const told = { 'x-reason': reason.slice(0, MAX_REASON), 'x-queue': this.#queue };

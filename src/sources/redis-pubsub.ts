@@ -4,7 +4,8 @@ import { pause } from '../model/pause.js';
 import { openRedis, type RedisClient } from '../redis/client.js';
 import { Lease } from '../redis/lease.js';
 import { Batcher } from './batcher.js';
-import { type Intake, type Message, Stopped } from './intake.js';
+import { type Intake, Stopped } from './intake.js';
+import type { Message } from './message.js';
 import type { Source, SourceSettings, SourceStatus } from './source.js';
 
 // Nothing holds a publisher on Pub/Sub back: what waits for the journal beyond this is dropped, and counted.
@@ -88,7 +89,7 @@ export class RedisPubSubSource implements Source {
   }
 
   #failed(error: unknown): void {
-    if (!this.#intake.stopping.aborted) this.#intake.failed('Redis Pub/Sub cannot be listened to', error);
+    this.#intake.failed('Redis Pub/Sub cannot be listened to', error);
   }
 
   async #work(): Promise<void> {

@@ -3,8 +3,10 @@ import { fieldsToJson } from '../model/form.js';
 import { pause } from '../model/pause.js';
 import { openRedis, type RedisClient, untilReady } from '../redis/client.js';
 import { Lease } from '../redis/lease.js';
-import { bury, keepTrying } from './attempts.js';
-import type { Intake, Message, Refused } from './intake.js';
+import { keepTrying } from './attempts.js';
+import { sendToDeadLetters } from './dead-letters.js';
+import type { Intake } from './intake.js';
+import type { Message, Refused } from './message.js';
 import type { Source, SourceSettings, SourceStatus } from './source.js';
 
 // Entries read at once: so many as make about so many bytes, as far as the last ones tell.
@@ -79,7 +81,7 @@ export class RedisStreamSource implements Source {
 
   #failed(error: unknown): void {
     this.#connected = false;
-    if (!this.#intake.stopping.aborted) this.#intake.failed(WHAT_FAILED, error);
+    this.#intake.failed(WHAT_FAILED, error);
   }
 
   /** Reads until something goes wrong or the server stops. */
@@ -155,16 +157,16 @@ export class RedisStreamSource implements Source {
     if (messages.length < entries.length)
       this.#intake.warn('entries were trimmed from the Redis stream before they were taken');
     const refused = await this.#intake.take(messages);
-    await bury(
+    await sendToDeadLetters(
       this.#intake,
       refused,
-      letter => this.#bury(letter),
+      deadLetter => this.#sendDeadLetter(deadLetter),
       () => false,
     );
     await this.#redis.xack(this.#stream, this.#group, ...entries.map(([id]) => id));
   }
 
-  async #bury({ body, reason, message }: Refused<Entry>): Promise<void> {
+  async #sendDeadLetter({ body, reason, message }: Refused<Entry>): Promise<void> {
     const fields = ['json', body, 'reason', reason, 'id', message.id];
     await this.#redis.xadd(`${this.#stream}.dead`, 'MAXLEN', '~', MAX_DEAD, '*', ...fields);
   }

@@ -1,0 +1,35 @@
+import { pause } from '../model/pause.js';
+import { backoff } from './backoff.js';
+import type { Intake } from './intake.js';
+import type { Message, Refused } from './message.js';
+
+const LONGEST_PAUSE_MS = 5000;
+
+/** Characters of a reason that a header may have. */
+export const MAX_REASON = 1000;
+
+/**
+ * Sends refused messages to the dead letters, in order. A failed `send` is tried again, with growing pauses: the rest
+ * of what was taken is published already, and the broker must not bring all of it again because of a dead letter.
+ * Rejects with `Stopped` when the server stops, and with the error of `send` when the session is over.
+ */
+export async function sendToDeadLetters<M extends Message>(
+  intake: Intake,
+  refused: readonly Refused<M>[],
+  send: (deadLetter: Refused<M>) => Promise<unknown>,
+  isOver: () => boolean,
+): Promise<void> {
+  for (const deadLetter of refused) {
+    for (let failures = 1; ; failures++) {
+      try {
+        await send(deadLetter);
+        break;
+      } catch (error) {
+        intake.stopping.throwIfAborted();
+        if (isOver()) throw error;
+        intake.failed('a dead letter cannot be put away', error);
+        await pause(backoff(failures, LONGEST_PAUSE_MS), intake.stopping);
+      }
+    }
+  }
+}

@@ -1,0 +1,66 @@
+import { isUtf8 } from 'node:buffer';
+import { Problem } from '../model/problem.js';
+
+// A batch may have more faults: so many are named in the reason.
+const MOST_REASONS = 5;
+
+/** What a broker brings. */
+export interface Message {
+  /** A body as `POST /notify` takes it: JSON, one notification or a batch. */
+  readonly body: Buffer | string;
+  /** Identifies the message each time that the broker delivers it: its idempotency key if the body has none. */
+  readonly key?: string | undefined;
+  /** Returns the body as our JSON, if the body is in another format. Throws a Problem for a body without meaning. */
+  readonly translate?: (text: string) => string;
+}
+
+/** A message that can never be taken, whole or in part. It belongs to the dead letters. */
+export interface Refused<M extends Message> {
+  readonly message: M;
+  /** The body of the message; of a batch, the refused notifications, as a batch. */
+  readonly body: Buffer | string;
+  /** What to change, in one line. */
+  readonly reason: string;
+}
+
+/** A message that is being taken, and what is wrong with it. */
+export class Letter<M extends Message> {
+  readonly message: M;
+  readonly #problems: Problem[] = [];
+  readonly #texts: string[] = [];
+
+  constructor(message: M) {
+    this.message = message;
+  }
+
+  /** How many problems it has: one for each refused notification, or one for the whole message. */
+  get problems(): number {
+    return this.#problems.length;
+  }
+
+  /** @param text the refused notification of a batch; undefined if the whole message is refused */
+  addProblem(problem: Problem, text: string | undefined): void {
+    this.#problems.push(problem);
+    if (text !== undefined) this.#texts.push(text);
+  }
+
+  /** The message with its problems. Call it only if there are some. */
+  refused(): Refused<M> {
+    const { message } = this;
+    const reasons = this.#problems.slice(0, MOST_REASONS).map(problem => problem.message);
+    if (this.problems > reasons.length) reasons.push(`and ${this.problems - reasons.length} more`);
+    const body = this.#texts.length === 0 ? message.body : `[${this.#texts.join()}]`;
+    return { message, body, reason: reasons.join(' ') };
+  }
+}
+
+/** The body of a message, as our JSON. Throws a Problem if the body is larger than the limit or cannot be read. */
+export function textOf({ body, translate }: Message, maxBytes: number): string {
+  const bytes = Buffer.byteLength(body);
+  if (bytes > maxBytes)
+    throw new Problem('payload_too_large', `The message has ${bytes} bytes; the limit is ${maxBytes}.`);
+  if (typeof body !== 'string' && !isUtf8(body))
+    throw new Problem('invalid_json', 'The message is not valid UTF-8.');
+  const text = body.toString();
+  return translate === undefined ? text : translate(text);
+}
