@@ -17,7 +17,7 @@ export async function sendToDeadLetters<M extends Message>(
   intake: Intake,
   refused: readonly Refused<M>[],
   send: (deadLetter: Refused<M>) => Promise<unknown>,
-  isOver: () => boolean,
+  isOver: () => boolean = () => false,
 ): Promise<void> {
   for (const deadLetter of refused) {
     for (let failures = 1; ; failures++) {

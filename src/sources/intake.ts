@@ -1,7 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import type { Logger } from 'pino';
 import type { Postroom } from '../core/postroom.js';
-import { elementTexts } from '../model/json.js';
 import {
   type KeyBeside,
   maxBodyBytes,
@@ -37,8 +36,8 @@ export interface IntakeOptions {
 interface Accepted {
   readonly notification: Notification;
   readonly letter: Letter<Message>;
-  /** Returns the text of the notification in its batch; undefined if the message is no batch. */
-  readonly text: () => string | undefined;
+  /** Its index in the message, if that is a batch. */
+  readonly index: number;
 }
 
 /** Why a notification was not published. */
@@ -138,22 +137,15 @@ export class Intake {
       const { batch, items } = this.#options.parse(text, this.#keyBeside(letter.message.key));
       const outcomes: (Notification | Problem)[] = [];
       await inTurns(items, item => outcomes.push(item));
-      // Only refused notifications need their texts.
-      let texts: string[] | undefined;
-      const textAt = (index: number) => {
-        if (!batch) return undefined;
-        texts ??= [...elementTexts(text)];
-        return texts[index];
-      };
+      if (batch) letter.batch = text;
       return outcomes.flatMap((outcome, index) => {
-        if (!(outcome instanceof Problem))
-          return [{ notification: outcome, letter, text: () => textAt(index) }];
-        letter.addProblem(outcome, textAt(index));
+        if (!(outcome instanceof Problem)) return [{ notification: outcome, letter, index }];
+        letter.addProblem(outcome, index);
         return [];
       });
     } catch (error) {
       if (!(error instanceof Problem)) throw error;
-      letter.addProblem(error, undefined);
+      letter.addProblem(error);
       return [];
     }
   }
@@ -212,10 +204,10 @@ export class Intake {
       });
     });
     const results = await Promise.all(attempts);
-    const failed = accepted.filter(({ letter, text }, index) => {
-      const result = results[index];
+    const failed = accepted.filter(({ letter, index }, position) => {
+      const result = results[position];
       if (result === undefined) this.taken++;
-      else if (isFinal(result.reason)) letter.addProblem(result.reason, text());
+      else if (isFinal(result.reason)) letter.addProblem(result.reason, index);
       return result !== undefined && !isFinal(result.reason);
     });
     return { failed, failure };

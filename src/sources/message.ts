@@ -1,4 +1,5 @@
 import { isUtf8 } from 'node:buffer';
+import { elementTexts } from '../model/json.js';
 import { Problem } from '../model/problem.js';
 
 // A batch may have more faults: so many are named in the reason.
@@ -26,8 +27,9 @@ export interface Refused<M extends Message> {
 /** A message that is being taken, and what is wrong with it. */
 export class Letter<M extends Message> {
   readonly message: M;
-  readonly #problems: Problem[] = [];
-  readonly #texts: string[] = [];
+  /** The text of the message if it is a batch. */
+  batch: string | undefined;
+  readonly #problems: { problem: Problem; index: number | undefined }[] = [];
 
   constructor(message: M) {
     this.message = message;
@@ -38,19 +40,21 @@ export class Letter<M extends Message> {
     return this.#problems.length;
   }
 
-  /** @param text the refused notification of a batch; undefined if the whole message is refused */
-  addProblem(problem: Problem, text: string | undefined): void {
-    this.#problems.push(problem);
-    if (text !== undefined) this.#texts.push(text);
+  /** @param index of the notification in a batch */
+  addProblem(problem: Problem, index?: number): void {
+    this.#problems.push({ problem, index });
   }
 
   /** The message with its problems. Call it only if there are some. */
   refused(): Refused<M> {
-    const { message } = this;
-    const reasons = this.#problems.slice(0, MOST_REASONS).map(problem => problem.message);
+    const { message, batch } = this;
+    const reasons = this.#problems.slice(0, MOST_REASONS).map(({ problem }) => problem.message);
     if (this.problems > reasons.length) reasons.push(`and ${this.problems - reasons.length} more`);
-    const body = this.#texts.length === 0 ? message.body : `[${this.#texts.join()}]`;
-    return { message, body, reason: reasons.join(' ') };
+    const reason = reasons.join(' ');
+    if (batch === undefined) return { message, body: message.body, reason };
+    const texts = [...elementTexts(batch)];
+    const items = this.#problems.map(({ index = 0 }) => texts[index]);
+    return { message, body: `[${items.join()}]`, reason };
   }
 }
 

@@ -6,31 +6,35 @@ import { Lease } from '../redis/lease.js';
 import { keepTrying } from './attempts.js';
 import { sendToDeadLetters } from './dead-letters.js';
 import type { Intake } from './intake.js';
+import { watchLag } from './lag.js';
 import type { Message, Refused } from './message.js';
 import type { Source, SourceSettings, SourceStatus } from './source.js';
 
-// Entries read at once: so many as make about so many bytes, as far as the last ones tell.
+// The most entries that one read takes.
 const MAX_COUNT = 500;
+// One read takes as many entries as have about so many bytes. The entries before show how large an entry is.
 const READ_BYTES = 4 * 1024 * 1024;
-// A stop waits for it.
+// A stop waits for the read under way.
 const BLOCK_MS = 250;
 const PAUSE_MS = 500;
-const LAG_INTERVAL_MS = 2000;
 const COMMAND_TIMEOUT_MS = 10_000;
-// Dead letters kept, about.
+// Redis keeps about so many dead letters.
 const MAX_DEAD = 10_000;
-// All processes are one consumer, of which one reads at a time: what a dead one left pending is our own, and order is kept.
+// All processes are the same consumer, and one of them reads at a time. So each of them gets the entries that a dead
+// process has left pending, and the order is kept.
 const CONSUMER = 'postroom';
 const WHAT_FAILED = 'the Redis stream cannot be read';
 
 type Fields = readonly Buffer[];
-type Read = readonly [id: Buffer, fields: Fields | null];
-type Replies = readonly (readonly [stream: Buffer, entries: readonly Read[]])[] | null;
-type Entry = Message & { readonly id: string };
+/** An entry without fields was trimmed from the stream. */
+type StreamEntry = readonly [id: Buffer, fields: Fields | null];
+type Replies = readonly (readonly [stream: Buffer, entries: readonly StreamEntry[]])[] | null;
+type EntryMessage = Message & { readonly id: string };
 
 /**
- * A Redis stream, read as a consumer group: at least once, in order. An entry is acknowledged when the journal has
- * it. Its field `json` is the body, or its fields are those of the body. Dead letters: the stream `<stream>.dead`.
+ * A Redis stream, read as a consumer group: at least once, in order. An entry is acknowledged when the journal has it.
+ * The body is the field `json`, or the fields of the entry are those of the body. Dead letters: the stream
+ * `<stream>.dead`.
  */
 export class RedisStreamSource implements Source {
   readonly #intake: Intake;
@@ -40,9 +44,9 @@ export class RedisStreamSource implements Source {
   readonly #group: string;
   #connected = false;
   #lag: number | undefined;
+  /** How many entries the next read takes. */
   #count = 10;
-  #reading: Promise<void> | undefined;
-  #measuring: NodeJS.Timeout | undefined;
+  #working: Promise<void> | undefined;
 
   constructor(settings: SourceSettings, intake: Intake) {
     const { REDIS_URL, REDIS_STREAM, REDIS_PREFIX } = settings;
@@ -51,25 +55,18 @@ export class RedisStreamSource implements Source {
     this.#intake = intake;
     this.#stream = REDIS_STREAM;
     this.#group = REDIS_PREFIX;
-    this.#redis = openRedis(
-      REDIS_URL,
-      `${REDIS_PREFIX}:redis-stream`,
-      {
-        ready: () => undefined,
-        lost: error => this.#failed(error),
-      },
-      COMMAND_TIMEOUT_MS,
-    );
+    const events = { ready: () => undefined, lost: (error: unknown) => this.#failed(error) };
+    this.#redis = openRedis(REDIS_URL, `${REDIS_PREFIX}:redis-stream`, events, COMMAND_TIMEOUT_MS);
     this.#lease = new Lease(this.#redis, `${REDIS_STREAM}:${REDIS_PREFIX}:reader`);
   }
 
   start(): void {
-    this.#reading ??= keepTrying(this.#intake, WHAT_FAILED, () => this.#readAll());
+    this.#working ??= keepTrying(this.#intake, WHAT_FAILED, () => this.#read());
   }
 
   async stop(): Promise<void> {
     this.#intake.stop();
-    await this.#reading;
+    await this.#working;
     await this.#lease.release().catch(error => this.#failed(error));
     this.#redis.disconnect();
     this.#connected = false;
@@ -85,33 +82,33 @@ export class RedisStreamSource implements Source {
   }
 
   /** Reads until something goes wrong or the server stops. */
-  async #readAll(): Promise<void> {
+  async #read(): Promise<void> {
     const { stopping } = this.#intake;
     await untilReady(this.#redis, stopping);
     if (stopping.aborted) return;
+    const measuring = new AbortController();
     try {
       await this.#makeGroup();
       this.#intake.recovered(`reading the Redis stream ${this.#stream}`);
-      this.#measuring = setInterval(() => void this.#measureLag(), LAG_INTERVAL_MS);
-      await this.#measureLag();
+      await watchLag(() => this.#measureLag(), measuring.signal);
       while (!stopping.aborted) {
         const isOurs = await this.#lease.hold();
-        // The connection may have been lost and be back without a command that failed.
+        // A connection can be lost and come back while no command is under way: then no command fails.
         this.#connected = true;
         if (isOurs) await this.#readWhileHeld();
         else await pause(PAUSE_MS, stopping);
       }
     } catch (error) {
-      // It may have been more than comes in time.
+      // The answer may have been too large to come in time.
       this.#count = Math.ceil(this.#count / 2);
       throw error;
     } finally {
-      clearInterval(this.#measuring);
+      measuring.abort();
       this.#connected = false;
     }
   }
 
-  /** First what was read before and not acknowledged, by whomever; then what is new. */
+  /** Reads the pending entries first: this process, or one before it, has read but not acknowledged them. */
   async #readWhileHeld(): Promise<void> {
     let from = '0';
     while (!this.#intake.stopping.aborted && (await this.#lease.hold())) {
@@ -122,7 +119,8 @@ export class RedisStreamSource implements Source {
     }
   }
 
-  async #next(from: string): Promise<readonly Read[]> {
+  /** @param from the id that the pending entries come after, or `>` for new entries */
+  async #next(from: string): Promise<readonly StreamEntry[]> {
     const replies = (await this.#redis.xreadgroupBuffer(
       'GROUP',
       this.#group,
@@ -140,16 +138,15 @@ export class RedisStreamSource implements Source {
     return entries;
   }
 
-  #adapt(entries: readonly Read[]): void {
-    const bytes = entries.reduce(
-      (sum, [, fields]) => sum + (fields ?? []).reduce((all, { length }) => all + length, 0),
-      0,
-    );
+  /** Adapts the size of the next read to the size of these entries. */
+  #adapt(entries: readonly StreamEntry[]): void {
+    if (entries.length === 0) return;
+    const bytes = entries.flatMap(([, fields]) => fields ?? []).reduce((sum, { length }) => sum + length, 0);
     const fitting = Math.floor((entries.length * READ_BYTES) / Math.max(bytes, 1));
-    if (entries.length > 0) this.#count = Math.max(1, Math.min(fitting, 2 * this.#count, MAX_COUNT));
+    this.#count = Math.max(1, Math.min(fitting, 2 * this.#count, MAX_COUNT));
   }
 
-  async #take(entries: readonly Read[]): Promise<void> {
+  async #take(entries: readonly StreamEntry[]): Promise<void> {
     if (entries.length === 0) return;
     const messages = entries.flatMap(([id, fields]) =>
       fields === null ? [] : [this.#messageOf(String(id), fields)],
@@ -157,26 +154,20 @@ export class RedisStreamSource implements Source {
     if (messages.length < entries.length)
       this.#intake.warn('entries were trimmed from the Redis stream before they were taken');
     const refused = await this.#intake.take(messages);
-    await sendToDeadLetters(
-      this.#intake,
-      refused,
-      deadLetter => this.#sendDeadLetter(deadLetter),
-      () => false,
-    );
+    await sendToDeadLetters(this.#intake, refused, deadLetter => this.#sendDeadLetter(deadLetter));
     await this.#redis.xack(this.#stream, this.#group, ...entries.map(([id]) => id));
   }
 
-  async #sendDeadLetter({ body, reason, message }: Refused<Entry>): Promise<void> {
+  async #sendDeadLetter({ body, reason, message }: Refused<EntryMessage>): Promise<void> {
     const fields = ['json', body, 'reason', reason, 'id', message.id];
     await this.#redis.xadd(`${this.#stream}.dead`, 'MAXLEN', '~', MAX_DEAD, '*', ...fields);
   }
 
-  /** The body is the field `json`, or what the fields say. */
-  #messageOf(id: string, fields: Fields): Entry {
+  #messageOf(id: string, fields: Fields): EntryMessage {
     const key = `${this.#stream}:${id}`;
     const json = pairsOf(fields).find(([name]) => String(name) === 'json')?.[1];
     if (json !== undefined) return { id, key, body: json };
-    // The validator says what is wrong with it.
+    // The intake refuses this body with the reason that it is not UTF-8.
     if (!fields.every(isUtf8)) return { id, key, body: Buffer.concat(fields) };
     const pairs = pairsOf(fields.map(String));
     return { id, key, body: JSON.stringify(Object.fromEntries(pairs)), translate: () => fieldsToJson(pairs) };
@@ -184,7 +175,7 @@ export class RedisStreamSource implements Source {
 
   async #makeGroup(): Promise<void> {
     try {
-      // From the beginning: what was added before we came for the first time is taken too.
+      // The group starts at the beginning: it also takes entries that are older than the group.
       await this.#redis.xgroup('CREATE', this.#stream, this.#group, '0', 'MKSTREAM');
     } catch (error) {
       if (!(error instanceof Error) || !error.message.startsWith('BUSYGROUP')) throw error;
@@ -192,13 +183,13 @@ export class RedisStreamSource implements Source {
   }
 
   async #measureLag(): Promise<void> {
+    // The reading loop meets the same fault and reports it.
     const reply = await this.#redis.xinfo('GROUPS', this.#stream).catch(() => []);
-    // It is a figure only: what is wrong is told by what reads.
     const groups = reply as readonly (readonly unknown[])[];
     const group = groups
       .map(fields => new Map(pairsOf(fields)))
       .find(fields => fields.get('name') === this.#group);
-    // Redis before 7 does not tell, nor does any where entries were deleted from the middle.
+    // Redis before 7 has no `lag`. Newer ones have none either after entries were deleted from the middle.
     const lag = group?.get('lag');
     this.#lag = typeof lag === 'number' ? lag + Number(group?.get('pending')) : undefined;
   }
@@ -206,6 +197,7 @@ export class RedisStreamSource implements Source {
 
 function pairsOf<T>(flat: readonly T[]): [name: T, value: T][] {
   const pairs: [T, T][] = [];
-  for (let at = 0; at + 1 < flat.length; at += 2) pairs.push([flat[at] as T, flat[at + 1] as T]);
+  for (let index = 0; index + 1 < flat.length; index += 2)
+    pairs.push([flat[index] as T, flat[index + 1] as T]);
   return pairs;
 }
