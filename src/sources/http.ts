@@ -27,19 +27,19 @@ export interface NotifyOptions {
   readonly log: Logger;
 }
 
-/** `POST /notify`, as a plain listener: with Express in front of it a server answers a sixth as many. */
+/** `POST /notify`, without Express: with Express, a server answers only a sixth as many requests. */
 export class NotifyEndpoint {
   readonly #options: NotifyOptions;
   readonly #maxBodyBytes: number;
-  readonly #isTold: boolean;
-  /** Notifications accepted, those with a repeated key included. */
+  readonly #logsPublished: boolean;
+  /** Notifications accepted, including those with a repeated key. */
   taken = 0;
   /** Requests, and items of batches, that were refused. */
   refused = 0;
 
   constructor(options: NotifyOptions) {
     this.#options = options;
-    this.#isTold = options.log.isLevelEnabled('debug');
+    this.#logsPublished = options.log.isLevelEnabled('debug');
     this.#maxBodyBytes = maxBodyBytes(options.maxNotificationBytes);
   }
 
@@ -60,7 +60,7 @@ export class NotifyEndpoint {
       });
     keys.require(request.headers.authorization);
     const isForm = isFormBody(request);
-    // A form is one notification, and %XX is three bytes for one.
+    // A form has one notification, and needs up to three bytes (%XX) for one byte of it.
     const limit = isForm ? Math.min(3 * maxNotificationBytes, this.#maxBodyBytes) : this.#maxBodyBytes;
     const body = await readBody(request, response, limit);
     if (body === undefined) return;
@@ -84,10 +84,10 @@ export class NotifyEndpoint {
     items: Parsed['items'],
   ): Promise<void> {
     const checked: (Notification | Problem)[] = [];
-    // The batch as a whole is right or wrong before any of it is sent.
+    // Checks the whole batch before it publishes the first item: a batch that cannot be parsed publishes nothing.
     await inTurns(items, item => checked.push(item));
     const answers: Promise<Receipt | { error: Problem }>[] = [];
-    // Started one after another without waiting: order is kept, and a journal can commit them together.
+    // Publishes in order, but does not wait for one before the next: so the journal can commit them together.
     await inTurns(checked, item => answers.push(this.#result(item, request)));
     const results = await Promise.all(answers);
     const failed = results.some(result => 'error' in result);
@@ -106,8 +106,8 @@ export class NotifyEndpoint {
     }
   }
 
-  #tell(problem: Problem, request: IncomingMessage): void {
-    // What is our fault is told where it happens.
+  #report(problem: Problem, request: IncomingMessage): void {
+    // A fault of our own is logged where it happens.
     if (problem.status >= 500) return;
     const { refusals, callerOf } = this.#options;
     const address = callerOf(request);
@@ -120,15 +120,15 @@ export class NotifyEndpoint {
     const receipt = await postroom.publish(notification);
     this.taken++;
     const { event, addresses } = notification;
-    // A log that shows less must cost nothing here.
-    if (this.#isTold) log.debug({ ...receipt, event, addresses }, 'published');
+    // Saves the work if the log does not show the line.
+    if (this.#logsPublished) log.debug({ ...receipt, event, addresses }, 'published');
     return receipt;
   }
 
   #refuse(error: unknown, request: IncomingMessage): Problem {
     this.refused++;
     if (error instanceof Problem) {
-      this.#tell(error, request);
+      this.#report(error, request);
       return error;
     }
     this.#options.log.error({ err: error }, 'a publish failed');
@@ -145,7 +145,7 @@ function send(response: ServerResponse, status: number, answer: object): void {
   response.end(body);
 }
 
-/** Whether the body is a form; throws where it is neither that nor JSON. */
+/** Whether the body is a form. Throws if it is neither a form nor JSON. */
 function isFormBody({ headers }: IncomingMessage): boolean {
   const [type = '', ...parameters] = (headers['content-type'] ?? '').toLowerCase().split(';');
   const charset = parameters
@@ -169,7 +169,7 @@ function isFormBody({ headers }: IncomingMessage): boolean {
   return isForm;
 }
 
-/** What begins like this is no form: a name does not. */
+/** Whether the text begins like JSON. A form never does: it begins with a name. */
 function isObjectOrArray(text: string): boolean {
   return /^\s*[{[]/.test(text);
 }
@@ -177,14 +177,14 @@ function isObjectOrArray(text: string): boolean {
 function idempotencyKey({ headers }: IncomingMessage): KeyBeside | undefined {
   const key = headers['idempotency-key'];
   if (typeof key !== 'string') return undefined;
-  // Header bytes come as Latin-1; a key in the body is UTF-8, and the same key must be the same.
+  // Node reads headers as Latin-1. A key in a body is UTF-8, and the same key must be equal in both places.
   const bytes = Buffer.from(key, 'latin1');
   const path = 'Idempotency-Key';
   if (!isUtf8(bytes)) throw invalidNotification([{ path, message: 'is not UTF-8' }]);
   return { key: bytes.toString(), chosen: true };
 }
 
-/** The body, or undefined for a caller that went away. Throws where it is larger than the limit in bytes. */
+/** The body; undefined if the caller went away. Throws if the body is larger than the limit in bytes. */
 function readBody(
   request: IncomingMessage,
   response: ServerResponse,
@@ -192,7 +192,7 @@ function readBody(
 ): Promise<Buffer | undefined> {
   const announced = Number(request.headers['content-length'] ?? 0);
   if (announced > limit) throw bodyTooLarge(announced, limit);
-  // Asked for only now: a caller that is refused never sends its body (RFC 9110 §10.1.1).
+  // Only now the caller may send its body: a refused caller never sends it (RFC 9110 §10.1.1).
   const { expect } = request.headers;
   if (expect?.toLowerCase() === '100-continue' && request.httpVersion === '1.1') response.writeContinue();
   return new Promise((resolve, reject) => {

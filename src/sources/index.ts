@@ -4,7 +4,7 @@ export { NotifyEndpoint } from './http.js';
 export { Intake } from './intake.js';
 export { WantedSource } from './wanted.js';
 
-/** Every source beside HTTP. Drivers are loaded only where a setting asks for them. */
+/** Every source besides HTTP. A driver is loaded only if a setting asks for it. */
 export const sources: readonly SourceRow[] = [
   {
     name: 'redis-pubsub',

@@ -4,11 +4,11 @@ import { pause } from '../model/pause.js';
 import { openRedis, type RedisClient } from '../redis/client.js';
 import { Lease } from '../redis/lease.js';
 import { Batcher } from './batcher.js';
-import { type Intake, Stopped } from './intake.js';
+import type { Intake } from './intake.js';
 import type { Message } from './message.js';
 import type { Source, SourceSettings, SourceStatus } from './source.js';
 
-// Nothing holds a publisher on Pub/Sub back: what waits for the journal beyond this is dropped, and counted.
+// Redis does not make publishers wait: when more messages than that wait for the journal, new ones are dropped.
 const MAX_WAITING = 20_000;
 const MAX_WAITING_BYTES = 32 * 1024 * 1024;
 const CHECK_MS = 1000;
@@ -16,8 +16,8 @@ const LARAVEL_FIELDS = ['event', 'data', 'socket'];
 const IS_PATTERN = /[*?[]/;
 
 /**
- * Redis Pub/Sub: at most once, for Redis keeps nothing for those who are not there. A message is our JSON, or what
- * Laravel broadcasts: that goes to the room which is named like its channel.
+ * Redis Pub/Sub: at most once, because Redis keeps no messages. A message is our JSON or a Laravel broadcast. A
+ * Laravel broadcast goes to the room with the name of its channel.
  */
 export class RedisPubSubSource implements Source {
   readonly #intake: Intake;
@@ -25,13 +25,14 @@ export class RedisPubSubSource implements Source {
   readonly #channels: readonly string[];
   readonly #patterns: readonly string[];
   readonly #prefix: string;
-  /** Of nodes that share a journal one listens, for each would publish the same. */
+  /** Only if nodes share a journal: one of them listens, because all of them would publish the same messages. */
   readonly #turn: { readonly redis: RedisClient; readonly lease: Lease } | undefined;
   readonly #waiting = new Batcher<Message>(messages => this.#take(messages));
   #waitingBytes = 0;
   #dropped = 0;
   #ready = false;
   #isSubscribed = false;
+  /** Another node listens. */
   #isStandby = false;
   #checking: Promise<void> | undefined;
   #working: Promise<void> | undefined;
@@ -60,11 +61,9 @@ export class RedisPubSubSource implements Source {
       this.#receive(channel, body),
     );
     if (!sharedJournal) return;
-    // A connection that subscribes takes no other commands.
-    const redis = openRedis(REDIS_URL, `${name}:turn`, {
-      ready: () => undefined,
-      lost: error => this.#failed(error),
-    });
+    // The lease needs its own connection: a connection that subscribes takes no other commands.
+    const events = { ready: () => undefined, lost: (error: unknown) => this.#failed(error) };
+    const redis = openRedis(REDIS_URL, `${name}:turn`, events);
     this.#turn = { redis, lease: new Lease(redis, `${REDIS_PREFIX}:redis-pubsub:listener`) };
   }
 
@@ -114,7 +113,7 @@ export class RedisPubSubSource implements Source {
     const isOurs = this.#turn === undefined || (await this.#turn.lease.hold());
     this.#isStandby = !isOurs;
     if (!this.#ready) return;
-    // Nothing else would be written to it, and so a dead network not be noticed.
+    // Only a ping shows that the network is dead: we write nothing else to this connection.
     if (isOurs === this.#isSubscribed) return void (await this.#redis.ping());
     if (!isOurs) {
       this.#isSubscribed = false;
@@ -131,31 +130,27 @@ export class RedisPubSubSource implements Source {
   }
 
   #receive(channel: Buffer, body: Buffer): void {
-    // Whoever has the turn by now hears it too.
+    // The lease has run out: the node that has it now gets this message too.
     if (this.#turn?.lease.isHeld === false) return;
     if (this.#waiting.size >= MAX_WAITING || this.#waitingBytes + body.length > MAX_WAITING_BYTES) {
       this.#dropped++;
       this.#intake.warn('messages of Redis Pub/Sub are dropped, since the journal does not keep up');
       return;
     }
-    const room = String(channel);
-    const name = room.startsWith(this.#prefix) ? room.slice(this.#prefix.length) : room;
+    const name = String(channel);
+    const room = name.startsWith(this.#prefix) ? name.slice(this.#prefix.length) : name;
     this.#waitingBytes += body.length;
-    this.#waiting.push({ body, translate: text => fromLaravel(text, name) ?? text });
+    this.#waiting.push({ body, translate: text => fromLaravel(text, room) ?? text });
   }
 
   async #take(messages: Message[]): Promise<void> {
     for (const { body } of messages) this.#waitingBytes -= body.length;
-    try {
-      // There is no place for what is refused: it is counted and logged.
-      await this.#intake.take(messages);
-    } catch (error) {
-      if (!(error instanceof Stopped)) this.#failed(error);
-    }
+    // Pub/Sub has no dead letters: the intake counts and logs refused messages.
+    await this.#intake.take(messages).catch(error => this.#failed(error));
   }
 }
 
-/** What Laravel's Redis broadcaster publishes, in our JSON; undefined for what is no such thing. */
+/** Translates a broadcast of Laravel into our JSON. Returns undefined for any other message. */
 function fromLaravel(text: string, room: string): string | undefined {
   const message = parse(text);
   if (typeof message !== 'object' || message === null || !('event' in message)) return undefined;
@@ -166,7 +161,7 @@ function fromLaravel(text: string, room: string): string | undefined {
     `"event":${JSON.stringify(message.event)}`,
     `"data":${memberText(text, 'data') ?? 'null'}`,
   ];
-  // Pages that are connected to another server beside us send that one's ids, which say nothing here.
+  // `socket` may be a connection of another server, for pages that are connected to both. It means nothing here.
   if (typeof socket === 'string' && isConnectionId(socket)) members.push(`"except":"${socket}"`);
   return `{${members.join()}}`;
 }
@@ -175,7 +170,7 @@ function parse(text: string): unknown {
   try {
     return JSON.parse(text);
   } catch {
-    // The validator says what is wrong with it.
+    // The intake refuses the text and says what is wrong.
     return undefined;
   }
 }

@@ -1,17 +1,17 @@
 import type { Intake } from './intake.js';
 
 /**
- * A way in for notifications beside HTTP: takes messages from a broker and hands them to its `Intake`. What the
- * intake has not taken is not acknowledged, so that the broker brings it again.
+ * A way in for notifications besides HTTP: takes messages from a broker and hands them to its `Intake`. Acknowledges a
+ * message only after the intake has taken it. So the broker delivers all others again.
  */
 export interface Source {
   /**
-   * Begins to take messages. Does not wait for the broker: one that is down, now or later, is tried again, with
-   * growing pauses, until it is there.
+   * Begins to take messages. Does not wait for the broker: while the broker is down, now or later, the source tries
+   * again, with growing pauses.
    */
   start(): void;
 
-  /** Takes nothing more; resolves when what was taken is acknowledged or given back. Idempotent. */
+  /** Takes no more messages. Resolves when those under way are acknowledged or given back. Idempotent. */
   stop(): Promise<void>;
 
   status(): SourceStatus;
@@ -20,24 +20,24 @@ export interface Source {
 export interface SourceStatus {
   /** Whether messages can come in now. */
   readonly connected: boolean;
-  /** Messages that the broker holds for us; undefined where it does not tell. */
+  /** Messages that the broker holds for us; undefined if unknown. */
   readonly lag?: number | undefined;
-  /** Messages that were lost here since there was no room for them; only where nothing is acknowledged. */
+  /** Messages that were lost because too many were waiting; undefined if the broker brings messages again. */
   readonly dropped?: number | undefined;
 }
 
 /** A kind of source. */
 export interface SourceRow {
-  /** Its name in the health report and the log. */
+  /** For the health report and the log. */
   readonly name: string;
   isWanted(settings: SourceSettings): boolean;
-  /** Loads its driver. */
+  /** Loads the driver. */
   open(settings: SourceSettings, intake: Intake): Promise<Source>;
 }
 
-/** The settings that sources are made of, by their names in the environment. */
+/** The settings of all sources, with their names in the environment. */
 export interface SourceSettings {
-  /** Whether the journal is one that other nodes share, so that what all of them hear must be taken by one alone. */
+  /** Whether nodes share the journal. Then only one of them may publish a message that all of them hear. */
   readonly sharedJournal: boolean;
   readonly REDIS_URL?: string | undefined;
   readonly REDIS_PREFIX: string;
