@@ -5,13 +5,13 @@ import type { Message, Refused } from './message.js';
 
 const LONGEST_PAUSE_MS = 5000;
 
-/** Characters of a reason that a header may have. */
+/** The longest reason that a header gets, in characters. */
 export const MAX_REASON = 1000;
 
 /**
- * Sends refused messages to the dead letters, in order. A failed `send` is tried again, with growing pauses: the rest
- * of what was taken is published already, and the broker must not bring all of it again because of a dead letter.
- * Rejects with `Stopped` when the server stops, and with the error of `send` when the session is over.
+ * Sends refused messages to the dead letters, in order. A failed `send` is tried again, with growing pauses: the other
+ * messages are published already, and the broker must not deliver them again because of one dead letter. Rejects with
+ * `Stopped` if `send` fails while the server stops; with the error of `send` if `isOver` is true.
  */
 export async function sendToDeadLetters<M extends Message>(
   intake: Intake,

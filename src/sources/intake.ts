@@ -15,7 +15,7 @@ import { backoff } from './backoff.js';
 import { Letter, type Message, type Refused, textOf } from './message.js';
 
 const LONGEST_PAUSE_MS = 2000;
-// So many notifications are published before the intake reads more messages: it holds no more of them in memory.
+// With so many notifications in memory, the intake publishes them before it reads more messages.
 const MOST_AT_ONCE = 1000;
 const WARNING_INTERVAL_MS = 10_000;
 
@@ -25,7 +25,7 @@ export interface IntakeOptions {
   readonly postroom: Pick<Postroom, 'publish'>;
   readonly parse: ParseNotifications;
   readonly maxNotificationBytes: number;
-  /** Whether the journal is behind a network: an append that failed may have succeeded. */
+  /** Whether nodes share the journal over a network: an append that failed may have succeeded. */
   readonly sharedJournal: boolean;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
@@ -76,9 +76,9 @@ export class Intake {
   }
 
   /**
-   * Takes messages in order. Resolves to the refused ones, when the journal has all the others. While the journal
-   * cannot write, the intake waits and tries again. A source that waits for this before it takes more messages never
-   * holds too many. Rejects with `Stopped` when the server stops.
+   * Takes messages in order. Resolves to the refused messages, when the journal has all the others. While the journal
+   * cannot write, this waits and tries again: a source that waits for this too never holds too many messages. Rejects
+   * with `Stopped` when the server stops.
    */
   async take<M extends Message>(messages: readonly M[]): Promise<Refused<M>[]> {
     const letters: Letter<M>[] = [];
@@ -187,8 +187,8 @@ export class Intake {
   }
 
   /**
-   * Tries each notification once. Does not wait for one before it publishes the next: so they share commits.
-   * Resolves to those that failed, with the first failure.
+   * Tries each notification once, in order. Does not wait for one before it starts the next: so they share commits.
+   * Resolves to the notifications that failed, with the first failure.
    */
   async #publishOnce(
     accepted: readonly Accepted[],

@@ -9,7 +9,7 @@ const RETRIES = 3;
 const RETRY_MS = 250;
 const ALL_REPLICAS = -1;
 
-/** Sends dead letters to the topic `<topic>.dead`. Connects when the first one comes. */
+/** Sends dead letters to the topic `<topic>.dead`. Connects when the first dead letter comes. */
 export class KafkaDeadLetters {
   readonly #connection: KafkaConnection;
   readonly #topic: string;
@@ -21,12 +21,12 @@ export class KafkaDeadLetters {
     this.#topic = topic;
   }
 
-  /** Resolves when all replicas have the dead letter. Sends it without its body if it is too large with it. */
+  /** Resolves when all replicas have the dead letter. A dead letter that is too large is sent without its body. */
   async send(deadLetter: Refused<FetchedRecord>): Promise<void> {
     try {
       await this.#send(deadLetter, Buffer.from(deadLetter.body));
     } catch (error) {
-      // The reason makes the record larger than the refused record was. Its headers say where that one is.
+      // The reason makes the dead letter larger than the record. The headers say where the record is.
       if (!isTooLarge(error)) throw error;
       await this.#send(deadLetter, Buffer.alloc(0));
     }

@@ -1,12 +1,12 @@
 const MOST_SENTENCES = 4;
 
-/** An error that says what is wrong and why: the library's own error seldom says it, but the errors inside it do. */
+/** An error that says why. The error of the library seldom says why, but the errors inside it do. */
 export function explained(error: unknown): Error {
   const sentences = new Set(everyError(error).map(({ message }) => message.replace(/\.$/, '')));
   return new Error([...sentences].slice(0, MOST_SENTENCES).join(': '), { cause: error });
 }
 
-/** Whether the group changes its members now, so that a commit comes too late. */
+/** Whether the group is dividing the partitions anew, so that a commit comes too late. */
 export function isRebalancing(error: unknown): boolean {
   return everyError(error).some(
     each =>

@@ -2,8 +2,7 @@ import { ConnectionPool, type Consumer, IS_CONTROL, type KafkaRecord } from '@pl
 import { CLIENT_ID, type KafkaConnection } from './kafka-connection.js';
 import type { Message } from './message.js';
 
-// This limits how much is in memory at once, except for a record that is larger. A small record takes ten times its
-// size in memory.
+// Limits the memory of one answer, unless a single record is larger. In memory, a small record takes ten times its size.
 const MAX_FETCH_BYTES = 2 * 1024 * 1024;
 const MAX_PARTITION_BYTES = 512 * 1024;
 const MAX_WAIT_MS = 1000;
@@ -32,8 +31,8 @@ export interface Fetched {
 export class KafkaFetcher {
   readonly #consumer: KafkaConsumer;
   readonly #topic: string;
-  // Heartbeats need other connections: a broker answers the requests of a connection one after the other, so a
-  // heartbeat would wait behind a fetch.
+  // Only for fetches: a broker answers the requests of a connection one after the other, so that a heartbeat would
+  // wait for the fetch before it.
   readonly #connections: ConnectionPool;
 
   constructor(consumer: KafkaConsumer, connection: KafkaConnection, topic: string) {

@@ -9,10 +9,10 @@ import { type FetchedRecord, type KafkaConsumer, KafkaFetcher, type Offsets } fr
 import { Session } from './session.js';
 import type { SourceSettings } from './source.js';
 
-// When a member dies, the group waits so long before another member, or the same one, gets its partitions.
+// When a member dies, its partitions wait so long. Then another member gets them, or the same member again.
 const SESSION_TIMEOUT_MS = 10_000;
 const HEARTBEAT_MS = 2000;
-// After that, a close does not wait any longer for a broker that does not answer.
+// A close waits no longer than this for a broker that does not answer.
 const CLOSE_TIMEOUT_MS = 3000;
 const EARLIEST = -2n;
 const LATEST = -1n;
@@ -83,7 +83,7 @@ export class KafkaSession extends Session {
     await this.#fetcher.close();
     const left = working.then(() => this.#consumer.close(true));
     await waitBriefly(left, CLOSE_TIMEOUT_MS);
-    // Requests under way fail now. A consumer that could not leave would keep its connections.
+    // Ends the requests that are still under way. A consumer that could not leave would keep its connections.
     await Promise.all([this.#admin.close(), this.#deadLetters.close(), this.#consumer.connections.close()]);
     await working;
   }
@@ -114,8 +114,8 @@ export class KafkaSession extends Session {
     const loops = [...byLeader].map(([leader, assigned]) =>
       this.#readFrom(leader, assigned, partitions.length, isOurs).catch(error => this.end(error)),
     );
-    // Waits until every loop has ended: so no two loops read the same partition. Waits for the rebalance too: a loop
-    // may end before it, and without partitions there is no loop.
+    // Waits for all loops: so no two loops read the same partition. Waits for the rebalance too: a loop may end before
+    // the rebalance, and a member without partitions has no loop.
     await Promise.all([...loops, Promise.race([rejoined, this.over])]);
   }
 
@@ -162,7 +162,7 @@ export class KafkaSession extends Session {
       const from = new Map(partitions.map(partition => [partition, this.#offsets.get(partition) ?? 0n]));
       const { records, next } = await this.#fetcher.fetch(leader, topic.id, from);
       if (!isOurs()) return;
-      // The first partition fills the answer as long as it has records, so each one is the first in its turn.
+      // The first partition may fill the whole answer. So each partition is the first one in its turn.
       partitions.push(...partitions.splice(0, 1));
       if (next.size > 0 && !(await this.#take(records, next, isOurs))) return;
     }
@@ -173,9 +173,9 @@ export class KafkaSession extends Session {
     return topics.get(this.#topic);
   }
 
-  /** Resolves to whether the records are committed. If not, another member may have their partitions now. */
+  /** Resolves to whether the records are committed. If not, another member may have the partitions now. */
   async #take(records: FetchedRecord[], next: Offsets, isOurs: () => boolean): Promise<boolean> {
-    // At a stop, what the journal has is committed too: otherwise the next process would take it again.
+    // At a stop, records that are in the journal are committed too: otherwise the next process would take them again.
     const isCommittable = () => isOurs() || this.intake.stopping.aborted;
     const refused = await this.intake.take(records);
     if (!isCommittable()) return false;

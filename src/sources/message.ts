@@ -9,9 +9,9 @@ const MOST_REASONS = 5;
 export interface Message {
   /** A body as `POST /notify` takes it: JSON, one notification or a batch. */
   readonly body: Buffer | string;
-  /** Identifies the message each time that the broker delivers it: its idempotency key if the body has none. */
+  /** The idempotency key if the body has none: the same each time that the broker delivers the message. */
   readonly key?: string | undefined;
-  /** Returns the body as our JSON, if the body is in another format. Throws a Problem for a body without meaning. */
+  /** For a body in another format: returns it as our JSON. Throws a Problem if that is not possible. */
   readonly translate?: (text: string) => string;
 }
 

@@ -6,7 +6,7 @@ import { type Intake, Stopped } from './intake.js';
 import type { Message, Refused } from './message.js';
 import { Session } from './session.js';
 
-// After that, a close does not wait any longer for a broker that does not answer.
+// A close waits no longer than this for a broker that does not answer.
 const CLOSE_TIMEOUT_MS = 2000;
 
 type Delivery = Message & { readonly delivery: ConsumeMessage };
@@ -19,7 +19,7 @@ export class RabbitMqSession extends Session {
   readonly #deliveries = new Batcher<Delivery>(deliveries => this.#take(deliveries));
   #channel: Channel | undefined;
   #deadLetters: ConfirmChannel | undefined;
-  /** Something went wrong, so nothing can be acknowledged any more. Stays false if the server just stops. */
+  /** Something went wrong, so nothing can be acknowledged any more. A stop alone does not set it. */
   #isBroken = false;
   /** Messages delivered and not acknowledged. */
   #held = 0;
@@ -61,14 +61,14 @@ export class RabbitMqSession extends Session {
   /** Gives back what is not acknowledged. At a stop, the batch under way gets a moment to be acknowledged. */
   protected async close(): Promise<void> {
     const handled = this.#deliveries.clear();
-    // The next session gets the same messages, so this batch must be done before. After a stop there is no next one.
+    // The batch must be done before the next session gets the same messages. After a stop there is no next session.
     await (this.intake.stopping.aborted ? waitBriefly(handled, CLOSE_TIMEOUT_MS) : handled);
     await waitBriefly(this.#leave(), CLOSE_TIMEOUT_MS);
   }
 
   async #leave(): Promise<void> {
-    // The channel closes first: the connection could close before the broker has the last acknowledgement.
-    // Both reject if they are closed already.
+    // The channel first: if only the connection closed, the last acknowledgement could be lost. A close rejects if
+    // the channel or the connection is closed already.
     await this.#channel?.close().catch(() => undefined);
     await this.#connection.close().catch(() => undefined);
   }
@@ -143,8 +143,8 @@ export class RabbitMqSession extends Session {
       mandatory: true,
     });
     const confirmed = channel.waitForConfirms();
-    // A broker without free memory does not confirm. If the session breaks then, this rejects. At a stop it still
-    // waits, and `close` limits how long.
+    // A broker that is short of memory does not confirm. This rejects if the connection breaks meanwhile. At a stop
+    // this still waits, and `close` limits how long.
     const ended = this.over.then(why => (this.#isBroken ? Promise.reject(why) : confirmed));
     await Promise.race([confirmed, ended]);
   }

@@ -8,7 +8,7 @@ import type { Intake } from './intake.js';
 import type { Message } from './message.js';
 import type { Source, SourceSettings, SourceStatus } from './source.js';
 
-// Redis does not make publishers wait: when more messages than that wait for the journal, new ones are dropped.
+// Redis does not make publishers wait: when more messages than this wait for the journal, new ones are dropped.
 const MAX_WAITING = 20_000;
 const MAX_WAITING_BYTES = 32 * 1024 * 1024;
 const CHECK_MS = 1000;

@@ -7,7 +7,7 @@ import { Intake, Stopped } from '../../src/sources/intake.js';
 
 const LIMITS = { maxBytes: 1000, retentionSeconds: 600 };
 
-/** An intake in front of a journal that is told when to fail; what it logged, and what went through, in order. */
+/** An intake with a journal that fails when `fails` says so; what was published and logged, in order. */
 function make(fails: () => boolean = () => false, refused: 'not taken' | 'taken all the same' = 'not taken') {
   const published: string[] = [];
   const keys: (string | undefined)[] = [];
@@ -124,7 +124,7 @@ describe('the intake', () => {
         let call = 0;
         let down = failing.shift() ?? Number.POSITIVE_INFINITY;
         const { intake, published } = make(() => {
-          // From the failing call on all fail, until the turn is over: a commit fails as a whole.
+          // After one failure all calls fail, until the turn is over: a commit fails as a whole.
           if (call++ < down) return false;
           setImmediate(() => {
             call = 0;

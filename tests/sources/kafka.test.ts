@@ -28,7 +28,7 @@ function producerAt(broker: KafkaServer) {
   });
 }
 
-/** So many of a topic's records, from its beginning. */
+/** Reads so many records of a topic, from the beginning. */
 async function read(broker: KafkaServer, topic: string, count: number) {
   const consumer = new Consumer({
     clientId: 'test',
@@ -119,7 +119,7 @@ describeWith(['kafka'], 'a Kafka topic', () => {
     await work(admin).finally(() => admin.close());
   }
 
-  /** The source alone, with a journal that does as it is told. */
+  /** The source alone. `publish` stands for the journal. */
   function sourceAt(topic: string, publish: (notification: { data: string }) => Promise<void>): KafkaSource {
     const config = readConfig({ KAFKA_BROKERS: broker.brokers, KAFKA_TOPIC: topic, KAFKA_GROUP: topic });
     const maxNotificationBytes = config.MAX_NOTIFICATION_BYTES;
@@ -190,7 +190,7 @@ describeWith(['kafka'], 'a Kafka topic', () => {
     const first = sourceAt(topic, async ({ data }) => {
       heard.push(data);
       if (heard.length === 2000) stopIn();
-      // The journal takes its time, so that the stop falls into a chunk.
+      // The journal is slow, so that the stop comes in the middle of a fetch.
       await new Promise(resolve => setImmediate(resolve));
     });
     first.start();

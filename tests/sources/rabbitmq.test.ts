@@ -23,7 +23,7 @@ async function open(broker: RabbitmqServer): Promise<{ connection: ChannelModel;
   return { connection, channel: await connection.createChannel() };
 }
 
-/** What lies in a queue, oldest first; it is gone from there. */
+/** Takes all messages out of a queue, oldest first. */
 async function drain(channel: Channel, queue: string) {
   const messages = [];
   for (;;) {
@@ -33,7 +33,7 @@ async function drain(channel: Channel, queue: string) {
   }
 }
 
-/** A source before a journal of the test's own. */
+/** A source alone. `publish` stands for the journal. */
 function openSource(broker: RabbitmqServer, queue: string, publish: IntakeOptions['postroom']['publish']) {
   const config = readConfig({
     NOTIFY_KEYS: KEY,
@@ -166,7 +166,7 @@ describeWith(['rabbitmq'], 'a RabbitMQ queue', () => {
     const { server } = await listen();
     const other = newQueue();
     await channel.assertQueue(other);
-    // Through the other one it was also sent here: its dead letter would come again and again.
+    // CC brings a copy to our queue. With CC, its dead letter would come to our queue again and again.
     channel.sendToQueue(other, Buffer.from('wrong'), { CC: [queue, other] });
     await untilReport(server, ({ sources }) => sources.rabbitmq?.refused === 1);
     await untilReport(server, ({ sources }) => sources.rabbitmq?.lag === 0);
@@ -269,7 +269,7 @@ describeWith(['own-rabbitmq'], 'a RabbitMQ that is away', () => {
       broker.pause();
       const started = performance.now();
       await server.stop();
-      // Its heartbeat would be missed after 20 seconds.
+      // Without the stop, a missed heartbeat would end the connection after 20 seconds.
       expect(performance.now() - started).toBeLessThan(10_000);
       broker.resume();
     },

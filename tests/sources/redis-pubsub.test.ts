@@ -133,7 +133,7 @@ describeWith(['redis'], 'nodes that share a journal, of which one listens to Red
       await client.nextOf('subscribed');
       network.cut();
       while ((await redis.pubsub('NUMSUB', prefix))[1] !== 0);
-      // The lease of the one that is gone runs out, and the other one listens.
+      // The lease of the first node runs out, and the second node listens.
       while ((await redis.pubsub('NUMSUB', prefix))[1] !== 1);
       network.to(port);
       await untilReport(first, ({ status }) => status === 'ok');

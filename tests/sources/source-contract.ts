@@ -9,31 +9,31 @@ import { KEY, startServer, type TestServer } from '../support/server.js';
 
 /** One way in, with the broker behind it running. */
 export interface Way {
-  /** What the server has to be told. */
+  /** The settings of the server. */
   readonly settings: Readonly<Record<string, string>>;
-  /** Hands in a body as a backend does; resolves when it is out of the backend's hands. */
+  /** Sends a body as a backend does. Resolves when the backend need not care about it any more. */
   send(body: string | Buffer, server: TestServer): Promise<void>;
-  /** What lies in the dead-letter place, so many, oldest first. Not there: the sender is told, or nobody. */
+  /** Resolves to so many dead letters, oldest first. Undefined if the bridge keeps no dead letters. */
   deadLetters?(count: number): Promise<{ body: string; reason: string }[]>;
-  /** A new place of its own at the same broker, for the next test. */
+  /** Changes to a new queue, stream or topic at the same broker, for the next test. */
   renew(): Promise<void>;
   close(): Promise<void>;
 }
 
 export interface SourceTraits {
-  /** In the health report. */
+  /** The name in the health report. */
   readonly name: string;
   readonly needs: readonly Program[];
-  /** Whether what is sent while the server is down arrives later. */
+  /** Whether messages that are sent while the server is down arrive later. */
   readonly keeps: boolean;
-  /** Whether the sender is told at once that the journal cannot write, and the source waits for nothing. */
+  /** Whether the sender gets an answer at once if the journal cannot write. */
   readonly answers?: boolean;
 }
 
 const BROKER_TIMEOUT_MS = 90_000;
 const directories: string[] = [];
 
-/** What README.md and docs/bridges.md promise of every way in, run by each of them. */
+/** What README.md and docs/bridges.md promise for every way in. The tests of each way in run it. */
 export function sourceContract(traits: SourceTraits, open: () => Promise<Way>): void {
   const { name } = traits;
 
@@ -126,10 +126,10 @@ export function sourceContract(traits: SourceTraits, open: () => Promise<Way>): 
       expect(await client.next()).toMatchObject({ event: 'good' });
       await untilReport(server, ({ sources }) => sources[name]?.refused === 2);
       await client.quiet();
-      const letters = (await way.deadLetters?.(2)) ?? [];
-      for (const letter of letters) {
-        expect([other, [other]]).toContainEqual(JSON.parse(letter.body));
-        expect(letter.reason).toContain(first.id);
+      const deadLetters = (await way.deadLetters?.(2)) ?? [];
+      for (const { body, reason } of deadLetters) {
+        expect([other, [other]]).toContainEqual(JSON.parse(body));
+        expect(reason).toContain(first.id);
       }
     });
 
@@ -223,7 +223,7 @@ export function sourceContract(traits: SourceTraits, open: () => Promise<Way>): 
   });
 }
 
-/** The key of the test server, for those who need one. */
+/** Headers with the key of the test server. */
 export const WITH_KEY = { authorization: `Bearer ${KEY}`, 'content-type': 'application/json' };
 
 function asBody(body: unknown): string | Buffer {
