@@ -27,7 +27,7 @@ export async function sendToDeadLetters<M extends Message>(
       } catch (error) {
         intake.stopping.throwIfAborted();
         if (isOver()) throw error;
-        intake.failed('a dead letter cannot be put away', error);
+        intake.failed('a dead letter cannot be sent', error);
         await pause(backoff(failures, LONGEST_PAUSE_MS), intake.stopping);
       }
     }
