@@ -1,0 +1,176 @@
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import type { Database, RootDatabase } from 'lmdb';
+import { reasonOf } from '../model/reason.js';
+import { StartError } from '../model/start-error.js';
+import type { DataDirectory } from './directory.js';
+import { GroupCommit } from './group-commit.js';
+import { commitError, openLmdb } from './lmdb.js';
+import { renewFile } from './renew.js';
+import { keyBytes, type Store, type Stores } from './store.js';
+import { jsonOf, recordOf, Tally } from './store-record.js';
+
+const FILE_NAME = 'stores.lmdb';
+const COPY = fileURLToPath(new URL('../../dist/storage/store-copy.js', import.meta.url));
+const MAX_STORES = 16;
+// Changes, and bytes, of one commit: this process does nothing else meanwhile.
+const MAX_GROUP = 500;
+const MAX_GROUP_BYTES = 1024 * 1024;
+
+/** A table of records by key. */
+export type Table = Database<Buffer, Buffer>;
+
+/** Opens the file of the stores, which must be sound, with its table of tallies: one for each store, by its name. */
+export function openFile(path: string, options: { readonly noSync?: boolean } = {}) {
+  const root = openLmdb(path, MAX_STORES + 1, options);
+  return { root, tallies: root.openDB<string, string>({ name: 'tallies' }) };
+}
+
+/** Opens the table of one store. */
+export function openTable(root: RootDatabase, name: string): Table {
+  return root.openDB<Buffer, Buffer>({ name: `store ${name}`, keyEncoding: 'binary', encoding: 'binary' });
+}
+
+/** One change; `record` is undefined for a removal. */
+interface Change {
+  readonly table: Table;
+  readonly name: string;
+  readonly key: Buffer;
+  readonly record: Buffer | undefined;
+}
+
+/** Stores in one LMDB file: durable over kill -9, sound at each start. */
+export class DiskStores implements Stores {
+  readonly #directory: DataDirectory;
+  readonly #path: string;
+  readonly #stopping: AbortSignal;
+  readonly #stores = new Map<string, DiskStore<unknown>>();
+  readonly #tallies = new Map<string, Tally>();
+  readonly #commits: GroupCommit<Change, boolean>;
+  #file: ReturnType<typeof openFile> | undefined;
+  #stopped: Promise<void> | undefined;
+
+  /** @param stopping aborted when the server is to stop, also while it still starts */
+  constructor(directory: DataDirectory, stopping: AbortSignal) {
+    this.#directory = directory;
+    this.#path = join(directory.path, FILE_NAME);
+    this.#stopping = stopping;
+    this.#commits = new GroupCommit({
+      maxItems: MAX_GROUP,
+      maxBytes: MAX_GROUP_BYTES,
+      commit: changes => this.#commit(changes),
+    });
+  }
+
+  async start(): Promise<void> {
+    await this.#directory.use();
+    try {
+      await renewFile(COPY, this.#path, [], this.#stopping);
+      this.#file = openFile(this.#path);
+    } catch (error) {
+      await this.#directory.release();
+      throw new StartError(
+        `The file ${this.#path} cannot be opened: ${reasonOf(error)}. If the disk is full, make room. If the file is damaged, move it away; a new one will be made.`,
+        { cause: error },
+      );
+    }
+  }
+
+  open<V>(name: string): Store<V> {
+    if (this.#file === undefined) throw new Error('the stores are not open');
+    const known = this.#stores.get(name);
+    if (known !== undefined) return known as Store<V>;
+    const { root, tallies } = this.#file;
+    const table = openTable(root, name);
+    this.#tallies.set(name, new Tally(tallies.get(name)));
+    const store = new DiskStore<V>(table, (key, record) => this.#change({ table, name, key, record }));
+    this.#stores.set(name, store);
+    return store;
+  }
+
+  stop(): Promise<void> {
+    this.#stopped ??= this.#stop();
+    return this.#stopped;
+  }
+
+  async #stop(): Promise<void> {
+    if (this.#file === undefined) return;
+    await this.#commits.idle();
+    await this.#file.root.close();
+    await this.#directory.release();
+  }
+
+  #change(change: Change): Promise<boolean> {
+    if (this.#stopped !== undefined) return Promise.reject(new Error('the stores are closed'));
+    return this.#commits.add(change, change.key.length + (change.record?.length ?? 0));
+  }
+
+  /** Resolves, for each change, to whether its key was there. */
+  async #commit(changes: readonly Change[]): Promise<boolean[]> {
+    const { root, tallies } = this.#opened;
+    const before = new Map([...this.#tallies].map(([name, tally]) => [name, String(tally)]));
+    const wereThere: boolean[] = [];
+    try {
+      await root.batch(() => {
+        // What this group has changed already: reading gives what was there before it.
+        const changed = new Map<string, Buffer | undefined>();
+        for (const { table, name, key, record } of changes) {
+          const place = `${name} ${key.toString('latin1')}`;
+          const previous = changed.has(place) ? changed.get(place) : table.get(key);
+          const tally = this.#tallies.get(name);
+          if (previous !== undefined) tally?.remove(previous);
+          if (record !== undefined) tally?.add(record);
+          void (record === undefined ? table.remove(key) : table.put(key, record));
+          changed.set(place, record);
+          wereThere.push(previous !== undefined);
+        }
+        for (const name of new Set(changes.map(change => change.name)))
+          void tallies.put(name, String(this.#tallies.get(name)));
+      });
+      return wereThere;
+    } catch (error) {
+      for (const [name, tally] of before) this.#tallies.set(name, new Tally(tally));
+      throw new Error(`the stores cannot be written: ${reasonOf(await commitError(error))}`, {
+        cause: error,
+      });
+    }
+  }
+
+  get #opened() {
+    if (this.#file === undefined) throw new Error('the stores are not open');
+    return this.#file;
+  }
+}
+
+/** One store of the file. What it reads is committed. */
+class DiskStore<V> implements Store<V> {
+  readonly #table: Table;
+  readonly #change: (key: Buffer, record: Buffer | undefined) => Promise<boolean>;
+
+  constructor(table: Table, change: (key: Buffer, record: Buffer | undefined) => Promise<boolean>) {
+    this.#table = table;
+    this.#change = change;
+  }
+
+  async put(key: string, value: V): Promise<void> {
+    const bytes = keyBytes(key);
+    await this.#change(bytes, recordOf(bytes, JSON.stringify(value)));
+  }
+
+  async remove(key: string): Promise<boolean> {
+    return this.#change(keyBytes(key), undefined);
+  }
+
+  async get(key: string): Promise<V | undefined> {
+    const bytes = keyBytes(key);
+    const record = this.#table.get(bytes);
+    return record && JSON.parse(jsonOf(bytes, record));
+  }
+
+  async range(from: string, to: string, limit: number): Promise<[string, V][]> {
+    const [start, end] = [Buffer.from(from), Buffer.from(to)];
+    if (limit === 0 || Buffer.compare(start, end) >= 0) return [];
+    const found = this.#table.getRange({ start, end, limit });
+    return [...found].map(({ key, value }) => [key.toString(), JSON.parse(jsonOf(key, value))]);
+  }
+}

@@ -1,0 +1,67 @@
+import { keyBytes, type Store, type Stores } from './store.js';
+
+/** Stores that live as long as the process. */
+export class MemoryStores implements Stores {
+  readonly #stores = new Map<string, MemoryStore<unknown>>();
+
+  async start(): Promise<void> {}
+
+  open<V>(name: string): Store<V> {
+    const store = this.#stores.get(name) ?? new MemoryStore();
+    this.#stores.set(name, store);
+    return store as Store<V>;
+  }
+
+  async stop(): Promise<void> {}
+}
+
+/** Values are kept as JSON, so that nobody changes a stored value by accident. */
+class MemoryStore<V> implements Store<V> {
+  readonly #entries: { readonly key: Buffer; json: string }[] = [];
+
+  async put(key: string, value: V): Promise<void> {
+    const bytes = keyBytes(key);
+    const index = this.#search(bytes);
+    const json = JSON.stringify(value);
+    const found = this.#at(index, bytes);
+    if (found === undefined) this.#entries.splice(index, 0, { key: bytes, json });
+    else found.json = json;
+  }
+
+  async remove(key: string): Promise<boolean> {
+    const bytes = keyBytes(key);
+    const index = this.#search(bytes);
+    if (this.#at(index, bytes) === undefined) return false;
+    this.#entries.splice(index, 1);
+    return true;
+  }
+
+  async get(key: string): Promise<V | undefined> {
+    const bytes = keyBytes(key);
+    const found = this.#at(this.#search(bytes), bytes);
+    return found && JSON.parse(found.json);
+  }
+
+  async range(from: string, to: string, limit: number): Promise<[string, V][]> {
+    const start = this.#search(Buffer.from(from));
+    const end = Math.min(this.#search(Buffer.from(to)), start + limit);
+    return this.#entries.slice(start, end).map(({ key, json }) => [key.toString(), JSON.parse(json)]);
+  }
+
+  #at(index: number, key: Buffer) {
+    const found = this.#entries[index];
+    return found?.key.equals(key) ? found : undefined;
+  }
+
+  /** The index of the first key that is not before this one. */
+  #search(key: Buffer): number {
+    let low = 0;
+    let high = this.#entries.length;
+    while (low < high) {
+      const middle = (low + high) >>> 1;
+      if (Buffer.compare(this.#entries[middle]?.key ?? key, key) < 0) low = middle + 1;
+      else high = middle;
+    }
+    return low;
+  }
+}

@@ -1,0 +1,126 @@
+import { openRedis, type RedisClient } from '../redis/client.js';
+import { GroupCommit } from './group-commit.js';
+import { keyBytes, type Store, type Stores } from './store.js';
+
+const COMMAND_TIMEOUT_MS = 2000;
+const MAX_GROUP = 256;
+const MAX_GROUP_BYTES = 512 * 1024;
+
+/**
+ * Changes of one store in one step. KEYS: a sorted set of the keys, all with score 0, so it is ordered by their bytes; a
+ * hash of the values. ARGV: for each change a key and a value, with `+` before it; a removal has `-`. Returns for each
+ * change whether its key was there.
+ */
+const CHANGE = `
+  local results = {}
+  for at = 1, #ARGV, 2 do
+    local key, value = ARGV[at], ARGV[at + 1]
+    if value == '-' then
+      results[#results + 1] = redis.call('HDEL', KEYS[2], key)
+      redis.call('ZREM', KEYS[1], key)
+    else
+      results[#results + 1] = 1 - redis.call('HSET', KEYS[2], key, string.sub(value, 2))
+      redis.call('ZADD', KEYS[1], 0, key)
+    end
+  end
+  return results`;
+
+/** Returns keys and values in turn. ARGV: the first key, the first that is left out, how many. */
+const RANGE = `
+  local keys = redis.call('ZRANGEBYLEX', KEYS[1], '[' .. ARGV[1], '(' .. ARGV[2], 'LIMIT', 0, ARGV[3])
+  local results = {}
+  for _, key in ipairs(keys) do
+    results[#results + 1] = key
+    results[#results + 1] = redis.call('HGET', KEYS[2], key)
+  end
+  return results`;
+
+/** Stores in Redis, which all nodes with one prefix share. As durable as Redis is set to be. */
+export class RedisStores implements Stores {
+  readonly #redis: RedisClient;
+  readonly #prefix: string;
+  readonly #stores = new Map<string, RedisStore<unknown>>();
+  #stopped: Promise<void> | undefined;
+
+  /** @param failed told of a connection that is lost; it comes back by itself, and meanwhile calls reject */
+  constructor(url: string, prefix: string, failed: (error: unknown) => void) {
+    this.#prefix = prefix;
+    const events = { ready: () => undefined, lost: failed };
+    this.#redis = openRedis(url, `${prefix}:stores`, events, COMMAND_TIMEOUT_MS);
+  }
+
+  async start(): Promise<void> {}
+
+  open<V>(name: string): Store<V> {
+    const base = `{${this.#prefix}}:store:${name}`;
+    const store = this.#stores.get(name) ?? new RedisStore(this.#redis, `${base}:keys`, `${base}:values`);
+    this.#stores.set(name, store);
+    return store as Store<V>;
+  }
+
+  stop(): Promise<void> {
+    this.#stopped ??= this.#stop();
+    return this.#stopped;
+  }
+
+  async #stop(): Promise<void> {
+    await Promise.all([...this.#stores.values()].map(store => store.idle()));
+    this.#redis.disconnect();
+  }
+}
+
+class RedisStore<V> implements Store<V> {
+  readonly #redis: RedisClient;
+  readonly #keys: readonly [keys: string, values: string];
+  readonly #commits: GroupCommit<readonly [key: string, value: string], boolean>;
+
+  constructor(redis: RedisClient, keys: string, values: string) {
+    this.#redis = redis;
+    this.#keys = [keys, values];
+    this.#commits = new GroupCommit({
+      maxItems: MAX_GROUP,
+      maxBytes: MAX_GROUP_BYTES,
+      commit: async changes => {
+        const reply = await redis.eval(CHANGE, this.#keys.length, ...this.#keys, ...changes.flat());
+        return textsOf(reply).map(result => result === '1');
+      },
+    });
+  }
+
+  async put(key: string, value: V): Promise<void> {
+    await this.#change(key, `+${JSON.stringify(value)}`);
+  }
+
+  async remove(key: string): Promise<boolean> {
+    return this.#change(key, '-');
+  }
+
+  async get(key: string): Promise<V | undefined> {
+    keyBytes(key);
+    const json = await this.#redis.hget(this.#keys[1], key);
+    return json === null ? undefined : JSON.parse(json);
+  }
+
+  async range(from: string, to: string, limit: number): Promise<[string, V][]> {
+    const reply = await this.#redis.eval(RANGE, this.#keys.length, ...this.#keys, from, to, limit);
+    const texts = textsOf(reply);
+    const entries: [string, V][] = [];
+    for (let index = 0; index + 1 < texts.length; index += 2)
+      entries.push([texts[index] ?? '', JSON.parse(texts[index + 1] ?? '')]);
+    return entries;
+  }
+
+  /** Resolves when all changes are answered. */
+  idle(): Promise<void> {
+    return this.#commits.idle();
+  }
+
+  async #change(key: string, value: string): Promise<boolean> {
+    return this.#commits.add([key, value], keyBytes(key).length + value.length);
+  }
+}
+
+function textsOf(reply: unknown): string[] {
+  if (!Array.isArray(reply)) throw new Error('Redis did not answer with a list');
+  return reply.map(String);
+}
