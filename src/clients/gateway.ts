@@ -57,8 +57,6 @@ export class Gateway {
 
   /** Takes or refuses a request to upgrade. Never throws. */
   upgrade(request: IncomingMessage, socket: Socket, head: Buffer): void {
-    // Until the protocol listens, a peer that vanishes would be an unhandled error.
-    socket.on('error', destroyBroken);
     try {
       const protocol = this.#protocolFor(request);
       this.#add(socket);
@@ -96,7 +94,7 @@ export class Gateway {
     const { token, since } = opening;
     const admission = this.#admission(upgrade, token);
     if (since === undefined || admission instanceof TokenError || !postroom.isAhead(since))
-      return this.#open(upgrade, opening, admission);
+      return opening.open(upgrade, admission);
     postroom
       .catchUp(since)
       .then(() => this.#turns.push({ upgrade, opening, admission }))
@@ -120,15 +118,10 @@ export class Gateway {
     try {
       // It may have begun to stop meanwhile.
       if (this.#isClosing) this.#refuse(request, socket, shuttingDown());
-      else if (!socket.destroyed) this.#open(upgrade, opening, admission);
+      else if (!socket.destroyed) opening.open(upgrade, admission);
     } catch (error) {
       this.#fail(socket, error);
     }
-  }
-
-  #open(upgrade: Upgrade, opening: Opening, admission: Admission | TokenError): void {
-    opening.open(upgrade, admission);
-    upgrade.socket.off('error', destroyBroken);
   }
 
   // Apart from `upgrade`, because this listener lives as long as the connection, and the request must not.
@@ -183,8 +176,4 @@ function pathOf({ url = '' }: IncomingMessage): string {
 
 function shuttingDown(): Problem {
   return unavailable('This server is starting or shutting down; come back in a moment.', RETRY_AFTER_SECONDS);
-}
-
-function destroyBroken(this: Socket): void {
-  this.destroy();
 }

@@ -17,7 +17,7 @@ export interface Opening {
   /** The cursor that it comes back with. */
   readonly since: string | undefined;
   /**
-   * Opens the connection. Until then the gateway destroys a socket that breaks.
+   * Opens the connection.
    * @param admission the client's; or what is wrong with its token, which is the protocol's to tell
    */
   open(upgrade: Upgrade, admission: Admission | TokenError): void;

@@ -149,6 +149,8 @@ export class Listener {
   #admit(socket: Socket): void {
     this.#sockets.add(socket);
     socket.on('close', this.#forget);
+    // Between two readers a socket has no other listener, and an error without one would end the process.
+    socket.on('error', ignore);
     const isFull = this.#connections.size >= this.#options.maxConnections;
     const [longest] = isFull ? this.#idle : [];
     if (longest !== undefined) {
@@ -236,6 +238,8 @@ export class Listener {
     refuse(socket, brokenRequest(error.code));
   }
 }
+
+function ignore(): void {}
 
 function isNotify(url: string | undefined): boolean {
   return url === '/notify' || url?.startsWith('/notify?') === true;

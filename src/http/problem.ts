@@ -14,8 +14,6 @@ export function sendProblem(response: ServerResponse, problem: Problem): void {
 
 /** Answers with a problem on a bare socket, and closes it: when the answer has left, after two seconds at the most. */
 export function refuse(socket: Socket, problem: Problem): void {
-  // A peer that is gone already needs no answer.
-  socket.on('error', destroy);
   socket.setTimeout(REFUSE_MS, destroy);
   socket.end(problemAnswer(problem), () => socket.destroy());
 }
