@@ -10,6 +10,7 @@ import { type AddressInfo, Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import type { Logger } from 'pino';
 import { Problem } from '../model/problem.js';
+import { reasonOf } from '../model/reason.js';
 import { StartError } from '../model/start-error.js';
 import { FairTurns } from '../model/turns.js';
 import { isSocketPath, listenOnFile, SocketInUse } from '../unix/socket-file.js';
@@ -262,7 +263,7 @@ function listenAdvice(error: unknown, address: ListenAddress): string {
     return 'its directory does not exist, or this user may not make a file there; choose another NOTIFY_SOCKET';
   if (code === 'EADDRINUSE') return 'another program listens there already; choose another PORT';
   if (code === 'EACCES') return 'ports below 1024 need permission; choose another PORT';
-  return error instanceof Error ? error.message : String(error);
+  return reasonOf(error);
 }
 
 function brokenRequest(code: string | undefined): Problem {

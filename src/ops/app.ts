@@ -3,7 +3,8 @@ import express, { type ErrorRequestHandler, type Express } from 'express';
 import helmet from 'helmet';
 import type { Logger } from 'pino';
 import type { Cluster } from '../cluster/cluster.js';
-import { internalProblem, PROBLEM_TYPE, Problem } from '../model/problem.js';
+import { sendProblem } from '../http/problem.js';
+import { internalProblem, Problem } from '../model/problem.js';
 import { clientScriptRouter } from './client-script.js';
 import { type HealthOptions, healthRouter } from './health.js';
 import { pageRouter } from './page.js';
@@ -52,7 +53,7 @@ function problemHandler({ log, refusals, callerOf }: AppOptions): ErrorRequestHa
     if (problem.code === 'unauthorized') refusals.refused('wrong key', { path: request.path, address });
     if (problem.code === 'not_found') refusals.refused('unknown path', { path: request.path, address });
     if (problem.code === 'internal') log.error({ err: error, path: request.path }, 'a request failed');
-    response.status(problem.status).set(problem.headers).type(PROBLEM_TYPE).send(JSON.stringify(problem));
+    sendProblem(response, problem);
   };
 }
 

@@ -3,6 +3,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Logger } from 'pino';
 import type { Publishers } from '../auth/keys.js';
 import type { Postroom, Receipt } from '../core/postroom.js';
+import { bodyFormatOf, JSON_TYPE, readBody } from '../http/body.js';
 import { sendProblem } from '../http/problem.js';
 import { formToJson } from '../model/form.js';
 import {
@@ -59,7 +60,7 @@ export class NotifyEndpoint {
         headers: { Allow: 'POST' },
       });
     keys.require(request.headers.authorization);
-    const isForm = isFormBody(request);
+    const isForm = bodyFormatOf(request) === 'form';
     // A form has one notification, and needs up to three bytes (%XX) for one byte of it.
     const limit = isForm ? Math.min(3 * maxNotificationBytes, this.#maxBodyBytes) : this.#maxBodyBytes;
     const body = await readBody(request, response, limit);
@@ -136,37 +137,10 @@ export class NotifyEndpoint {
   }
 }
 
-const JSON_TYPE = 'application/json';
-const FORM_TYPE = 'application/x-www-form-urlencoded';
-
 function send(response: ServerResponse, status: number, answer: object): void {
   const body = JSON.stringify(answer);
   response.writeHead(status, { 'Content-Type': JSON_TYPE, 'Content-Length': Buffer.byteLength(body) });
   response.end(body);
-}
-
-/** Whether the body is a form. Throws if it is neither a form nor JSON. */
-function isFormBody({ headers }: IncomingMessage): boolean {
-  const [type = '', ...parameters] = (headers['content-type'] ?? '').toLowerCase().split(';');
-  const charset = parameters
-    .find(parameter => parameter.trim().startsWith('charset='))
-    ?.split('=')[1]
-    ?.replaceAll('"', '')
-    .trim();
-  const isForm = type.trim() === FORM_TYPE;
-  if (!isForm && type.trim() !== JSON_TYPE)
-    throw new Problem(
-      'unsupported_media_type',
-      `Send the header "Content-Type: ${JSON_TYPE}" (or ${FORM_TYPE}).`,
-    );
-  if (charset !== undefined && charset !== 'utf-8' && charset !== 'utf8')
-    throw new Problem('unsupported_media_type', `The charset is ${charset}; send UTF-8.`);
-  if (headers['content-encoding'] !== undefined && headers['content-encoding'] !== 'identity')
-    throw new Problem(
-      'unsupported_media_type',
-      'Compressed bodies are not taken; send it without Content-Encoding.',
-    );
-  return isForm;
 }
 
 /** Whether the text begins like JSON. A form never does: it begins with a name. */
@@ -182,39 +156,4 @@ function idempotencyKey({ headers }: IncomingMessage): KeyBeside | undefined {
   const path = 'Idempotency-Key';
   if (!isUtf8(bytes)) throw invalidNotification([{ path, message: 'is not UTF-8' }]);
   return { key: bytes.toString(), chosen: true };
-}
-
-/** The body; undefined if the caller went away. Throws if the body is larger than the limit in bytes. */
-function readBody(
-  request: IncomingMessage,
-  response: ServerResponse,
-  limit: number,
-): Promise<Buffer | undefined> {
-  const announced = Number(request.headers['content-length'] ?? 0);
-  if (announced > limit) throw bodyTooLarge(announced, limit);
-  // Only now the caller may send its body: a refused caller never sends it (RFC 9110 §10.1.1).
-  const { expect } = request.headers;
-  if (expect?.toLowerCase() === '100-continue' && request.httpVersion === '1.1') response.writeContinue();
-  return new Promise((resolve, reject) => {
-    const chunks: Buffer[] = [];
-    let bytes = 0;
-    request.on('data', (chunk: Buffer) => {
-      bytes += chunk.length;
-      if (bytes <= limit) chunks.push(chunk);
-      else {
-        chunks.length = 0;
-        reject(bodyTooLarge(bytes, limit));
-      }
-    });
-    request.on('end', () => resolve(chunks.length === 1 ? chunks[0] : Buffer.concat(chunks)));
-    request.on('close', () => resolve(undefined));
-    request.on('error', () => resolve(undefined));
-  });
-}
-
-function bodyTooLarge(bytes: number, limit: number): Problem {
-  return new Problem(
-    'payload_too_large',
-    `The body has ${bytes} bytes or more; the limit is ${limit}. Send several smaller requests.`,
-  );
 }
