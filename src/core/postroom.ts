@@ -1,14 +1,15 @@
 import type { Cluster } from '../cluster/cluster.js';
 import type { Journal } from '../journal/journal.js';
-import { type Address, roomAddress, roomOf, userAddress } from '../model/address.js';
+import { type Address, userAddress } from '../model/address.js';
 import type { CloseReason, EndReason } from '../model/close.js';
-import { compareMoments, type Id, type Moment, parseId } from '../model/id.js';
+import type { Id } from '../model/id.js';
 import type { Entry, Notification } from '../model/notification.js';
 import { unavailable } from '../model/problem.js';
 import type { Retention } from '../model/retention.js';
 import { inTurns } from '../model/turns.js';
+import { CatchUp } from './catch-up.js';
 import { Coalescer } from './coalescer.js';
-import { Connection, type Replay, type Socket, type StartPoint, type Wire } from './connection.js';
+import { Connection, type Socket, type StartPoint, type Wire } from './connection.js';
 import { Counters } from './counters.js';
 import { Counts } from './counts.js';
 import { Frames } from './frames.js';
@@ -16,24 +17,22 @@ import { Hub } from './hub.js';
 import { readNodeReport, writeNodeReport } from './node-report.js';
 import type { Observer } from './observer.js';
 import { Reader } from './reader.js';
-import { type Range, Seen } from './seen.js';
+import { Subscriptions } from './subscriptions.js';
 import { Window } from './window.js';
 
 const TRIM_INTERVAL_MS = 1000;
 const RETRY_AFTER_SECONDS = 1;
 // How long a publisher waits for the other nodes' part of the count.
 const COUNT_MS = 250;
-// A client that comes with a cursor of another node is kept waiting for so long: longer than a node is usually behind.
-const CATCH_UP_MS = 2000;
 
 /** What a publisher learns. */
 export interface Receipt {
   readonly id: Id;
-  /** Open connections that it was written to; 0 is a normal answer. */
+  /** Open connections that it was addressed to, on all nodes; readers are counted, too. 0 is a normal answer. */
   readonly connections: number;
   /** The key was there already: nothing was sent, `id` is that of the first. */
   readonly duplicate: boolean;
-  /** Only where it is so: not every node told its part of `connections` in time. */
+  /** Not every node reported its part of `connections` in time; else it is absent. */
   readonly partial?: true;
 }
 
@@ -48,13 +47,13 @@ export class Postroom {
   readonly #coalescer: Coalescer;
   readonly #reader: Reader;
   readonly #hub: Hub;
+  readonly #subscriptions: Subscriptions;
+  readonly #catchUp: CatchUp;
   #trimming: NodeJS.Timeout | undefined;
   /** The past is in the window: what comes now is new. */
   #isLoaded = false;
   #phase: 'starting' | 'open' | 'draining' = 'starting';
   readonly #isShared: boolean;
-  /** Those who wait for an entry, each until it comes. */
-  readonly #waiting = new Set<Waiting>();
 
   /**
    * @param options.isShared whether other nodes may share the journal
@@ -93,6 +92,13 @@ export class Postroom {
       close: (connection, reason) => this.close(connection, reason),
     });
     this.#hub = new Hub(this.#coalescer, this.#reader, frames, this.counters);
+    this.#subscriptions = new Subscriptions({
+      window: this.#window,
+      reader: this.#reader,
+      hub: this.#hub,
+      fellBehind: connection => this.close(connection, 'fell_behind'),
+    });
+    this.#catchUp = new CatchUp(this.#journal, this.#window);
   }
 
   /** Takes in the retained past; resolves when notifications and connections can come. */
@@ -177,29 +183,9 @@ export class Postroom {
     return this.#isShared && this.#window.isAhead(since);
   }
 
-  /** Resolves when this node has caught up with a cursor, has had its time for that, or no node ever gave such a one. */
-  async catchUp(since: string): Promise<void> {
-    const moment = parseId(since);
-    if (moment === undefined) return;
-    await new Promise<void>(resolve => {
-      const go = () => {
-        clearTimeout(timer);
-        this.#waiting.delete(waiting);
-        resolve();
-      };
-      const timer = setTimeout(go, CATCH_UP_MS);
-      const waiting = { moment, go };
-      this.#waiting.add(waiting);
-      this.#journal.newest().then(
-        newest => {
-          // It may have come meanwhile, and else never will.
-          const last = parseId(newest);
-          if (!this.#window.isAhead(since) || (last && compareMoments(moment, last) > 0)) go();
-        },
-        // As long as the journal cannot be asked, it may still come.
-        () => undefined,
-      );
-    });
+  /** Resolves when this node has caught up with a cursor, after two seconds, or if no node ever gave that cursor. */
+  catchUp(since: string): Promise<void> {
+    return this.#catchUp.wait(since);
   }
 
   /**
@@ -213,21 +199,10 @@ export class Postroom {
   ): { connection: Connection; start: StartPoint } {
     const { user, rooms, since } = options;
     const connection = new Connection(socket, wire, user);
-    const past = since === undefined ? undefined : this.#window.after(since);
-    const from = past ?? this.#window.end;
-    for (const address of connection.ownAddresses()) connection.joined.set(address, from);
-    this.#hub.add(connection);
-    for (const room of rooms) this.#join(connection, roomAddress(room), from);
-    if (past !== undefined) this.#reader.startAt(connection, past);
+    const start = this.#subscriptions.open(connection, rooms, since);
     this.#notify(observer => observer.opened(connection));
     for (const room of rooms) this.#notify(observer => observer.joined(connection, room));
-    return {
-      connection,
-      start: {
-        id: this.#window.cursorAt(from),
-        recovered: since === undefined ? undefined : past !== undefined,
-      },
-    };
+    return { connection, start };
   }
 
   /**
@@ -235,52 +210,32 @@ export class Postroom {
    * nothing, but brings the past that is asked for and was not sent yet.
    */
   subscribe(connection: Connection, room: string, since?: string): StartPoint {
-    const address = roomAddress(room);
-    const here = this.#reader.position(connection);
-    const past = this.#pastOf(connection, since);
-    const joinedAt = connection.joined.get(address);
-    const listenedFrom = joinedAt ?? this.#window.end;
-    this.#join(
-      connection,
-      address,
-      past === undefined ? listenedFrom : Math.min(listenedFrom, Math.max(past, here)),
-    );
-    if (past !== undefined) this.#bringPast(connection, address, past, listenedFrom);
-    if (joinedAt === undefined && connection.joined.has(address))
-      this.#notify(observer => observer.joined(connection, room));
-    return {
-      id: this.#window.cursorAt(this.#reader.settled(connection)),
-      recovered: since === undefined ? undefined : past !== undefined,
-    };
+    const wasIn = this.isIn(connection, room);
+    const start = this.#subscriptions.join(connection, room, since);
+    if (!wasIn && this.isIn(connection, room)) this.#notify(observer => observer.joined(connection, room));
+    return start;
   }
 
   /** Leaves a room; nothing of it comes after what was sent so far. */
   unsubscribe(connection: Connection, room: string): void {
-    const address = roomAddress(room);
-    const from = connection.joined.get(address);
-    if (from === undefined) return;
-    this.#cancelReplay(connection, address);
-    connection.joined.delete(address);
-    connection.reading?.past.delete(address);
-    this.#hub.leave(connection, address);
+    if (!this.isIn(connection, room)) return;
     this.#notify(observer => observer.left(connection, room));
-    this.#rememberSeen(connection, address, from, this.#reader.position(connection));
+    this.#subscriptions.leave(connection, room);
   }
 
-  /** Tells whose connection it is, from now on. Only for one that was nobody's. */
+  /** Makes a connection a user's, from now on. Only for a connection without a user. */
   identify(connection: Connection, user: string): void {
-    connection.user = user;
-    this.#join(connection, userAddress(user), this.#window.end);
+    this.#subscriptions.identify(connection, user);
   }
 
   /** Whether a connection has joined a room. */
   isIn(connection: Connection, room: string): boolean {
-    return connection.joined.has(roomAddress(room));
+    return this.#subscriptions.has(connection, room);
   }
 
   /** The rooms that a connection has joined. */
   roomsOf(connection: Connection): string[] {
-    return [...connection.joined.keys()].flatMap(address => roomOf(address) ?? []);
+    return this.#subscriptions.roomsOf(connection);
   }
 
   /** Sends one connection a frame, in its place among the notifications. */
@@ -343,7 +298,7 @@ export class Postroom {
     const reached = this.#hub.deliver(entry, position);
     if (this.#isLoaded) this.#counts.delivered(entry, reached);
     this.#coalescer.schedule();
-    for (const { moment, go } of this.#waiting) if (compareMoments(moment, entry) <= 0) go();
+    this.#catchUp.delivered(entry);
   }
 
   #trim(): void {
@@ -351,52 +306,10 @@ export class Postroom {
     if (!this.#window.trim()) this.#coalescer.schedule();
   }
 
-  /** Where the past after a cursor begins; undefined where it is not complete, or what was seen of it is not known any more. */
-  #pastOf(connection: Connection, since: string | undefined): number | undefined {
-    const past = since === undefined ? undefined : this.#window.after(since);
-    return past !== undefined && past < (connection.seen?.forgotten ?? 0) ? undefined : past;
-  }
-
-  /** Nobody here heard what was skipped: all have to load their state anew. */
+  /** No client of this node heard what was skipped: all have to load their state anew. */
   #skip(until: Id): void {
     this.#window.forget(until);
-    // Nobody may hear what comes after the gap before he is told of it.
+    // No client may hear what comes after the gap before it is closed.
     void inTurns(this.#hub.takeAll(), connection => this.close(connection, 'fell_behind'));
   }
-
-  #join(connection: Connection, address: Address, from: number): void {
-    // One that is about to be told that it missed something.
-    if (!this.#hub.has(connection)) return;
-    connection.joined.set(address, from);
-    this.#hub.join(connection, address);
-  }
-
-  /** Brings a room's past; what was asked for before and not sent yet still comes. */
-  #bringPast(connection: Connection, address: Address, past: number, listenedFrom: number): void {
-    const pending = this.#cancelReplay(connection, address);
-    this.#reader.replay(connection, address, Math.min(past, pending?.next ?? past), listenedFrom);
-  }
-
-  #cancelReplay(connection: Connection, address: Address): Replay | undefined {
-    const replay = this.#reader.cancelReplay(connection, address);
-    if (replay !== undefined) this.#rememberSeen(connection, address, replay.from, replay.next);
-    return replay;
-  }
-
-  /** A later replay of another room may bring the same entries again; this is how it knows. */
-  #rememberSeen(connection: Connection, address: Address, from: number, until: number): void {
-    if (!this.#window.hasBetween(address, from, until)) return;
-    const range: Range = { from, until };
-    connection.seen ??= new Seen();
-    const isKnown = connection.seen.add(address, range, this.#window.first);
-    // What is being brought could come twice.
-    if (!isKnown && connection.reading !== undefined && connection.reading.replays.length > 0)
-      this.close(connection, 'fell_behind');
-  }
-}
-
-/** Somebody who waits for this node to catch up. */
-interface Waiting {
-  readonly moment: Moment;
-  readonly go: () => void;
 }

@@ -1,0 +1,109 @@
+import { type Address, roomAddress, roomOf, userAddress } from '../model/address.js';
+import type { Connection, Replay, StartPoint } from './connection.js';
+import type { Hub } from './hub.js';
+import type { Reader } from './reader.js';
+import { Seen } from './seen.js';
+import type { Window } from './window.js';
+
+/** Joins and leaves: from which position on an address is a connection's, and what it has seen of addresses that it left. */
+export class Subscriptions {
+  readonly #window: Window;
+  readonly #reader: Reader;
+  readonly #hub: Hub;
+  readonly #fellBehind: (connection: Connection) => void;
+
+  /** @param parts.fellBehind closes a connection of which is no longer known what it has seen */
+  constructor(parts: {
+    window: Window;
+    reader: Reader;
+    hub: Hub;
+    fellBehind: (connection: Connection) => void;
+  }) {
+    this.#window = parts.window;
+    this.#reader = parts.reader;
+    this.#hub = parts.hub;
+    this.#fellBehind = parts.fellBehind;
+  }
+
+  /** Begins to serve a new connection: from after a cursor if there is one and the past reaches back to it, else from now. */
+  open(connection: Connection, rooms: readonly string[], since: string | undefined): StartPoint {
+    const past = since === undefined ? undefined : this.#window.after(since);
+    const from = past ?? this.#window.end;
+    for (const address of connection.ownAddresses()) connection.joined.set(address, from);
+    this.#hub.add(connection);
+    for (const room of rooms) this.#join(connection, roomAddress(room), from);
+    if (past !== undefined) this.#reader.startAt(connection, past);
+    const recovered = since === undefined ? undefined : past !== undefined;
+    return { id: this.#window.cursorAt(from), recovered };
+  }
+
+  /** Joins a room from now on; with a cursor, the room's past after it comes first, as far as it was not sent yet. */
+  join(connection: Connection, room: string, since: string | undefined): StartPoint {
+    const address = roomAddress(room);
+    const here = this.#reader.position(connection);
+    const past = this.#pastOf(connection, since);
+    const listenedFrom = connection.joined.get(address) ?? this.#window.end;
+    const from = past === undefined ? listenedFrom : Math.min(listenedFrom, Math.max(past, here));
+    this.#join(connection, address, from);
+    if (past !== undefined) this.#bringPast(connection, address, past, listenedFrom);
+    const recovered = since === undefined ? undefined : past !== undefined;
+    return { id: this.#window.cursorAt(this.#reader.settled(connection)), recovered };
+  }
+
+  /** Leaves a room. Returns whether it was joined. */
+  leave(connection: Connection, room: string): boolean {
+    const address = roomAddress(room);
+    const from = connection.joined.get(address);
+    if (from === undefined) return false;
+    const replay = this.#reader.cancelReplay(connection, address);
+    connection.joined.delete(address);
+    connection.reading?.past.delete(address);
+    this.#hub.leave(connection, address);
+    if (replay !== undefined) this.#rememberSeen(connection, address, replay.from, replay.next);
+    this.#rememberSeen(connection, address, from, this.#reader.position(connection));
+    return true;
+  }
+
+  /** Makes a connection a user's, from now on. */
+  identify(connection: Connection, user: string): void {
+    connection.user = user;
+    this.#join(connection, userAddress(user), this.#window.end);
+  }
+
+  has(connection: Connection, room: string): boolean {
+    return connection.joined.has(roomAddress(room));
+  }
+
+  roomsOf(connection: Connection): string[] {
+    return [...connection.joined.keys()].flatMap(address => roomOf(address) ?? []);
+  }
+
+  #join(connection: Connection, address: Address, from: number): void {
+    // It is about to be closed, because it missed something.
+    if (!this.#hub.has(connection)) return;
+    connection.joined.set(address, from);
+    this.#hub.join(connection, address);
+  }
+
+  /** Where the past after a cursor begins; undefined if it is not complete, or if it is no longer known what was seen of it. */
+  #pastOf(connection: Connection, since: string | undefined): number | undefined {
+    const past = since === undefined ? undefined : this.#window.after(since);
+    return past !== undefined && past < (connection.seen?.forgotten ?? 0) ? undefined : past;
+  }
+
+  /** Brings a room's past. A past of it that was asked for before, and not sent yet, still comes. */
+  #bringPast(connection: Connection, address: Address, past: number, listenedFrom: number): void {
+    const before: Replay | undefined = this.#reader.cancelReplay(connection, address);
+    if (before !== undefined) this.#rememberSeen(connection, address, before.from, before.next);
+    this.#reader.replay(connection, address, Math.min(past, before?.next ?? past), listenedFrom);
+  }
+
+  /** The past of another room may contain the same entries: so they are not sent twice. */
+  #rememberSeen(connection: Connection, address: Address, from: number, until: number): void {
+    if (connection.closed || !this.#window.hasBetween(address, from, until)) return;
+    connection.seen ??= new Seen();
+    const isKnown = connection.seen.add(address, { from, until }, this.#window.first);
+    // A past that is on its way could then come twice.
+    if (!isKnown && (connection.reading?.replays.length ?? 0) > 0) this.#fellBehind(connection);
+  }
+}
