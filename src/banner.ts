@@ -4,7 +4,9 @@ import type { Server } from './server.js';
 /** Tells a person who starts it for the first time what to do next. Development only: it shows the secrets. */
 export function printBanner(config: Config, server: Server): void {
   const [key = ''] = config.NOTIFY_KEYS;
-  const url = (config.INTERNAL_ONLY ? (server.internalUrl ?? server.socketUrl) : server.url) ?? server.url;
+  const front = reachable(server.url);
+  const inside = server.internalUrl === undefined ? server.socketUrl : reachable(server.internalUrl);
+  const url = (config.INTERNAL_ONLY ? inside : front) ?? front;
   const notify = url.startsWith('unix:')
     ? `--unix-socket ${url.slice('unix:'.length)} http://localhost/notify`
     : `${url}/notify -H 'Authorization: Bearer ${key}'`;
@@ -13,7 +15,7 @@ export function printBanner(config: Config, server: Server): void {
   console.log(`
   Postroom is listening on ${server.url}
 
-  Page to try it:   ${server.url}/#key=${key}
+  Page to try it:   ${front}/#key=${key}
   Key for PHP:      ${key}
   JWT secret:       ${config.JWT_SECRET ?? '(tokens are checked with JWT_PUBLIC_KEY)'}
 
@@ -27,4 +29,9 @@ export function printBanner(config: Config, server: Server): void {
 
   NOTIFY_KEYS and JWT_SECRET are made anew at each start where they are not set.
 `);
+}
+
+/** An address that listens on all interfaces is none that one can open. */
+function reachable(url: string): string {
+  return url.replace(/\/\/(0\.0\.0\.0|\[::\])(?=:)/, '//localhost');
 }

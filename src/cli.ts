@@ -11,13 +11,15 @@ const OPTIONS = {
   version: { type: 'boolean', short: 'v' },
 } as const;
 
+const COMMANDS = ['start', 'help'];
+
 /** Reads the arguments behind the program's name. Reads and starts nothing else. */
 export function readCommand(args: readonly string[], version: string): Command {
   // Not strict: our own sentence names the unknown argument and --help.
   const { tokens, values } = parseArgs({ args: [...args], options: OPTIONS, strict: false, tokens: true });
   const unknown = tokens.find(token => !isKnown(token));
   if (unknown) return { name: 'print', text: refusal(unknown), exitCode: 2 };
-  if (values.help) return { name: 'print', text: help(version), exitCode: 0 };
+  if (values.help || args[0] === 'help') return { name: 'print', text: help(version), exitCode: 0 };
   if (values.version) return { name: 'print', text: version, exitCode: 0 };
   return { name: 'start' };
 }
@@ -25,7 +27,7 @@ export function readCommand(args: readonly string[], version: string): Command {
 type Token = NonNullable<ReturnType<typeof parseArgs>['tokens']>[number];
 
 function isKnown(token: Token): boolean {
-  if (token.kind === 'positional') return token.index === 0 && token.value === 'start';
+  if (token.kind === 'positional') return token.index === 0 && COMMANDS.includes(token.value);
   if (token.kind === 'option') return Object.hasOwn(OPTIONS, token.name) && token.value === undefined;
   return false;
 }
@@ -35,7 +37,8 @@ function refusal(token: Token): string {
   if (token.kind === 'positional') return `postroom: unknown command ${token.value}. ${see}`;
   if (token.kind === 'option' && Object.hasOwn(OPTIONS, token.name))
     return `postroom: ${token.rawName} takes no value. ${see}`;
-  return `postroom: unknown option ${token.kind === 'option' ? token.rawName : '--'}. ${see}`;
+  const option = token.kind === 'option' ? token.rawName : '--';
+  return `postroom: unknown option ${option}. Settings come from the environment: PORT=9000 postroom. ${see}`;
 }
 
 function help(version: string): string {
@@ -47,7 +50,7 @@ Usage:
   postroom --help       print this text
   postroom --version    print the version
 
-Settings come from the environment, or from the file .env in the working directory.
+Settings come from the environment (PORT=9000 postroom), or from the file .env in the working directory.
 All of them, with their defaults: ${path('.env.example')}
 How to use it:                    ${path('README.md')}
 Everything else:                  ${path('docs')}`;

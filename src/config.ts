@@ -11,6 +11,8 @@ import { parseRedisUrl } from './redis/url.js';
 export type Config = Readonly<z.output<typeof Settings>> & {
   /** Not in production: secrets that are missing are made for this run, and `GET /` shows a page. */
   readonly development: boolean;
+  /** `NOTIFY_KEYS` was not set: its key was made for this run. */
+  readonly areKeysMadeUp: boolean;
 };
 
 type Environment = Readonly<Record<string, string | undefined>>;
@@ -47,6 +49,7 @@ export function readConfig(environment: Environment): Config {
   return Object.freeze({
     ...settings.data,
     development,
+    areKeysMadeUp: NOTIFY_KEYS.length === 0,
     NOTIFY_KEYS: NOTIFY_KEYS.length > 0 ? NOTIFY_KEYS : [randomBytes(24).toString('hex')],
     JWT_SECRET: JWT_SECRET ?? (JWT_PUBLIC_KEY === undefined ? randomBytes(32).toString('hex') : undefined),
   });

@@ -11,6 +11,7 @@ import { type Journal, journals } from './journal/index.js';
 import { type Caller, callerAddress } from './model/caller.js';
 import { type Clock, systemClock } from './model/clock.js';
 import { notificationParser } from './model/notification.js';
+import { waitBriefly } from './model/pause.js';
 import { Patterns } from './model/pattern.js';
 import { Refusals } from './model/refusals.js';
 import { FairTurns } from './model/turns.js';
@@ -18,6 +19,9 @@ import { createApp, handleDisconnects, type SourceReport } from './ops/index.js'
 import { Parts } from './parts.js';
 import { Intake, NotifyEndpoint, sources, WantedSource } from './sources/index.js';
 import { DataDirectory } from './storage/directory.js';
+
+// A start that is told to stop ends by itself within seconds; one that hangs in the system is left.
+const START_MS = 10_000;
 
 /** A whole Postroom in one object. */
 export interface Server {
@@ -84,7 +88,7 @@ export async function createServer(config: Config, log: Logger, options: ServerO
     stopping.abort();
     core.postroom.stopAccepting();
     // What is half open cannot be closed; a start that failed has closed everything.
-    await starting?.catch(() => undefined);
+    if (starting !== undefined) await waitBriefly(starting, START_MS);
     await parts.stop();
   }
 }
@@ -101,7 +105,7 @@ function baseOf(
   stopping: AbortSignal,
 ) {
   const refusals = new Refusals(log, clock.now);
-  const keys = new PublisherKeys(config.NOTIFY_KEYS);
+  const keys = new PublisherKeys(config.NOTIFY_KEYS, config.areKeysMadeUp);
   const isShared = config.JOURNAL === 'redis';
   const callerOf = ({ socket, headers }: Caller) =>
     callerAddress(socket.remoteAddress, String(headers['x-forwarded-for'] ?? ''), config.TRUST_PROXY);

@@ -41,6 +41,10 @@ describe('the command line', () => {
       expect(readdirSync(join(path, '..'))).toContain(path.split('/').pop());
   });
 
+  it('help does the same as --help', () => {
+    expect(run('help')).toEqual(run('--help'));
+  });
+
   it.each(['--version', '-v'])('%s prints the version', option => {
     expect(run(option)).toEqual({ status: 0, stdout: `${version}\n`, stderr: '' });
   });
@@ -57,7 +61,10 @@ describe('the command line', () => {
     [['--help=yes'], '--help takes no value'],
     [['--'], 'unknown option --'],
   ])('%j is refused', (args, sentence) => {
-    const stderr = `postroom: ${sentence}. See postroom --help.\n`;
+    const hint = sentence.includes('option')
+      ? ' Settings come from the environment: PORT=9000 postroom.'
+      : '';
+    const stderr = `postroom: ${sentence}.${hint} See postroom --help.\n`;
     expect(run(...args)).toEqual({ status: 2, stdout: '', stderr });
   });
 

@@ -58,6 +58,13 @@ const Claims = z.object({
     .default(new Patterns([])),
 });
 
+/** What the library's messages mean for a programmer. */
+const REASONS: Readonly<Record<string, string>> = {
+  'jwt must be provided': 'it is empty',
+  'jwt malformed': 'it is no JWT, which has three parts with dots between; is it an error page?',
+  'invalid signature': 'its signature does not match; sign it with the JWT_SECRET of this server',
+};
+
 /** Checks JWTs (RFC 7519). Keys are made ready once: a `KeyObject` is fifty times faster than a text. */
 export class Tokens {
   readonly #verifiers: readonly Verifier[];
@@ -140,6 +147,6 @@ function tokenError(error: unknown): TokenError {
   if (error instanceof TokenError) return error;
   if (error instanceof jwt.TokenExpiredError) return new TokenError('expired', 'the token has expired');
   // jsonwebtoken lets the errors of JSON.parse and of node:crypto through: all of them are the token's fault.
-  const reason = error instanceof jwt.JsonWebTokenError ? error.message : 'it cannot be read';
-  return new TokenError('invalid', `the token is not valid: ${reason}`);
+  const message = error instanceof jwt.JsonWebTokenError ? error.message : 'it cannot be read';
+  return new TokenError('invalid', `the token is not valid: ${REASONS[message] ?? message}`);
 }

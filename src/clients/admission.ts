@@ -149,19 +149,18 @@ export class Admission {
     const { maxRoomsPerConnection } = this.#context.settings;
     if (!isRoomName(room))
       return { code: 'invalid_room', message: `This is no room name; one has ${ROOM_RULE}.` };
-    if (!this.allows(room))
-      return {
-        code: 'forbidden',
-        message:
-          this.expires === undefined
-            ? 'This room needs a token whose "rooms" allows it.'
-            : 'The token\'s "rooms" does not allow this room.',
-      };
+    if (!this.allows(room)) return { code: 'forbidden', message: this.#whyForbidden() };
     if (others >= maxRoomsPerConnection)
       return {
         code: 'too_many_rooms',
-        message: `A connection may join ${maxRoomsPerConnection} rooms; leave one first.`,
+        message: `A connection may join ${maxRoomsPerConnection} rooms (MAX_ROOMS_PER_CONNECTION); leave one first.`,
       };
     return undefined;
+  }
+
+  #whyForbidden(): string {
+    const { expires, rooms } = this.#identity;
+    if (expires === undefined) return 'This room needs a token whose "rooms" allows it.';
+    return rooms.isEmpty ? 'The token has no "rooms".' : 'The token\'s "rooms" does not allow this room.';
   }
 }

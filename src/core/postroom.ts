@@ -309,7 +309,9 @@ export class Postroom {
   /** No client of this node heard what was skipped: all have to load their state anew. */
   #skip(until: Id): void {
     this.#window.forget(until);
+    const connections = this.#hub.takeAll();
     // No client may hear what comes after the gap before it is closed.
-    void inTurns(this.#hub.takeAll(), connection => this.close(connection, 'fell_behind'));
+    for (const connection of connections) connection.reading = undefined;
+    void inTurns(connections, connection => this.close(connection, 'fell_behind'));
   }
 }

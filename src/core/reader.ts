@@ -200,7 +200,6 @@ export class Reader {
         const entry = this.#entryAt(next);
         const address = this.#takeNext(heads, entry, over);
         if (address !== undefined && !this.#offer(connection, entry, address)) return false;
-        reading.cursor = next + 1;
       }
     } finally {
       let mayRenew = true;

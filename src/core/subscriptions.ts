@@ -41,7 +41,7 @@ export class Subscriptions {
   join(connection: Connection, room: string, since: string | undefined): StartPoint {
     const address = roomAddress(room);
     const here = this.#reader.position(connection);
-    const past = this.#pastOf(connection, since);
+    const past = this.#hub.has(connection) ? this.#pastOf(connection, since) : undefined;
     const listenedFrom = connection.joined.get(address) ?? this.#window.end;
     const from = past === undefined ? listenedFrom : Math.min(listenedFrom, Math.max(past, here));
     this.#join(connection, address, from);

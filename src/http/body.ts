@@ -9,6 +9,11 @@ const CHARSETS = ['utf-8', 'utf8'];
 /** What the headers of a request say of its body. Throws a Problem if that is neither JSON nor a form, in UTF-8. */
 export function bodyFormatOf({ headers }: IncomingMessage): 'json' | 'form' {
   const { type, parameters } = parseContentType(headers['content-type'] ?? '');
+  if (type.startsWith('multipart/'))
+    throw new Problem(
+      'unsupported_media_type',
+      `The body is ${type}, as PHP's curl makes it of an array. Send JSON: json_encode(…), with the header "Content-Type: ${JSON_TYPE}".`,
+    );
   if (type !== FORM_TYPE && type !== JSON_TYPE)
     throw new Problem(
       'unsupported_media_type',

@@ -47,7 +47,7 @@ const USER_RULE =
   'must be a string of 1 to 200 characters or a whole number below 2^53 (larger: send it as a string)';
 const CONNECTION_RULE = 'must be a connection id, as in the welcome frame: two numbers joined by a dot';
 const NOBODY =
-  'names nobody to send to; give room, rooms, user, users, connection, connections or everyone: true';
+  'the notification names nobody to send to; give room, rooms, user, users, connection, connections or everyone: true';
 
 /**
  * Checks the fields of a notification. Throws a Problem (`invalid_notification`) that tells up to ten faults; it looks
@@ -60,7 +60,11 @@ export function fieldsOf(value: unknown, path: string, retentionSeconds: number)
   const check = new Check(value, path);
   const addresses = new Set<Address>();
   const addRoom = (name: string) => addresses.add(roomAddress(name));
-  check.name('room', roomFault, addRoom);
+  check.name(
+    'room',
+    value => (Array.isArray(value) ? 'must be a string; send a list as rooms' : roomFault(value)),
+    addRoom,
+  );
   check.list('rooms', 'room names', roomFault, addRoom);
   const addUser = (id: string) => addresses.add(userAddress(id));
   check.name('user', userFault, addUser);
@@ -77,7 +81,8 @@ export function fieldsOf(value: unknown, path: string, retentionSeconds: number)
   const addExcepted = (id: string) => excepted.push(id);
   if (Array.isArray(except)) check.list('except', 'connection ids', connectionFault, addExcepted);
   else check.name('except', connectionFault, addExcepted);
-  check.that('key', key === undefined || isShortText(key), KEY_RULE);
+  check.that('key', key === undefined || typeof key === 'string', EVENT_RULE);
+  check.that('key', typeof key !== 'string' || isShortText(key), KEY_RULE);
   check.that(
     'ttl',
     ttl === undefined || isSeconds(ttl, retentionSeconds),
@@ -155,7 +160,8 @@ function isObject(value: unknown): value is Readonly<Record<string, unknown>> {
 
 function roomFault(value: unknown): string | undefined {
   if (typeof value !== 'string') return 'must be a string';
-  return isRoomName(value) ? undefined : `must be a room name: ${ROOM_RULE}`;
+  if (isRoomName(value)) return undefined;
+  return `must be a room name${value.includes('*') ? ', without *' : ''}: ${ROOM_RULE}`;
 }
 
 function userFault(value: unknown): string | undefined {

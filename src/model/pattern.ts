@@ -17,6 +17,10 @@ export class Patterns {
     }
   }
 
+  get isEmpty(): boolean {
+    return this.#names.size === 0 && this.#globs.length === 0;
+  }
+
   /** Whether one of them matches the whole name. */
   match(name: string): boolean {
     return this.#names.has(name) || this.#globs.some(glob => glob.matches(name));

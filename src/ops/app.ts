@@ -1,5 +1,5 @@
 import type { IncomingMessage } from 'node:http';
-import express, { type ErrorRequestHandler, type Express } from 'express';
+import express, { type ErrorRequestHandler, type Express, type Request } from 'express';
 import helmet from 'helmet';
 import type { Logger } from 'pino';
 import type { Cluster } from '../cluster/cluster.js';
@@ -28,19 +28,20 @@ export function createApp(options: AppOptions): Express {
   app.use(clientScriptRouter());
   if (options.page) app.use(pageRouter());
   app.use(request => {
-    throw new Problem('not_found', `There is nothing at ${request.path}; ${hint(request.path)}`);
+    throw new Problem('not_found', `There is nothing at ${request.path}; ${hint(request)}`);
   });
   app.use(problemHandler(options));
   return app;
 }
 
-function hint(path: string): string {
+function hint({ method, path }: Request): string {
   if (path === '/notify') return 'backends POST to /notify on the internal side (INTERNAL_PORT).';
-  if (path === '/' || path === '/ws')
+  if (path.startsWith('/notify')) return 'did you mean /notify?';
+  if (method === 'GET' && (path === '/' || path === '/ws'))
     return (
-      'it is the address of the WebSocket: new WebSocket("ws://…/ws"). If that is what you opened, a proxy has taken ' +
-      'the Upgrade header away; in nginx: proxy_http_version 1.1; proxy_set_header Upgrade $http_upgrade; ' +
-      'proxy_set_header Connection "upgrade";'
+      'browsers open a WebSocket there: new WebSocket("ws://…/ws"). If that is what you did, a proxy has taken the ' +
+      'Upgrade header away; in nginx: proxy_http_version 1.1; proxy_set_header Upgrade $http_upgrade; ' +
+      'proxy_set_header Connection "upgrade"; The page to try it is there in development only (NODE_ENV).'
     );
   return 'backends POST to /notify, browsers open a WebSocket at /ws, health is at /health.';
 }

@@ -41,6 +41,8 @@ export class DataDirectory {
       // What the system refused has a code; what the lock says of itself has none.
       const isRefusal = typeof cause === 'object' && cause !== null && 'code' in cause;
       if (!isRefusal) throw cause;
+      if (cause.code === 'EEXIST' || cause.code === 'ENOTDIR')
+        throw new StartError(`${this.path} is a file, not a directory; choose another DATA_DIR.`, { cause });
       throw new StartError(
         `The directory ${this.path} cannot be written (${reasonOf(cause)}); give this user the right to, or choose another DATA_DIR.`,
         { cause },

@@ -1,0 +1,228 @@
+import { afterEach } from '@jest/globals';
+import type { Connection, Socket, StartPoint, Wire } from '../../src/core/connection.js';
+import type { Observer } from '../../src/core/observer.js';
+import { Postroom, type Receipt } from '../../src/core/postroom.js';
+import type { Follower } from '../../src/journal/journal.js';
+import { MemoryJournal } from '../../src/journal/memory.js';
+import { type Address, BROADCAST } from '../../src/model/address.js';
+import type { CloseReason } from '../../src/model/close.js';
+import type { Id } from '../../src/model/id.js';
+import type { Notification } from '../../src/model/notification.js';
+import { clockOf } from '../support/clock.js';
+import { localCluster } from '../support/cluster.js';
+
+const START = 1_000_000;
+const MANY_TURNS = 20_000;
+
+/** The cursor of one who wants all of the past. */
+export const BEGINNING: Id = `${START}-0`;
+
+const running: Postroom[] = [];
+afterEach(async () => {
+  for (const postroom of running.splice(0)) await postroom.stop();
+});
+
+/** Resolves when this turn of the event loop is over: whatever waited for its end was written. */
+export function turn(): Promise<void> {
+  return new Promise(resolve => setImmediate(resolve));
+}
+
+/** Goes on from turn to turn until something is so. */
+export async function until(isSo: () => boolean): Promise<void> {
+  for (let turns = 0; !isSo(); turns++) {
+    if (turns === MANY_TURNS) throw new Error(`not so after ${turns} turns: ${isSo}`);
+    await turn();
+  }
+}
+
+/** A socket whose far end reads when the test says so. */
+export class FakeSocket implements Socket {
+  waiting = 0;
+  writes = 0;
+  text = '';
+  /** Why the core closed it, each time that it did. */
+  readonly closings: CloseReason[] = [];
+  #isStalled = false;
+  readonly #queue: { bytes: number; taken: (() => void) | undefined }[] = [];
+
+  write(bytes: Buffer, taken?: () => void): void {
+    if (this.closings.length > 0) throw new Error('written to after it was closed');
+    this.writes++;
+    this.text += bytes;
+    this.waiting += bytes.length;
+    this.#queue.push({ bytes: bytes.length, taken });
+    if (!this.#isStalled) this.take(this.#queue.length);
+  }
+
+  close(reason: CloseReason): void {
+    this.closings.push(reason);
+  }
+
+  /** The far end reads nothing more. */
+  stall(): void {
+    this.#isStalled = true;
+  }
+
+  /** It reads so many writes. As with a real socket, `taken` comes later. */
+  take(writes: number): void {
+    for (const { bytes, taken } of this.#queue.splice(0, writes)) {
+      this.waiting -= bytes;
+      if (taken !== undefined) process.nextTick(taken);
+    }
+  }
+
+  /** It reads everything again. */
+  flow(): void {
+    this.#isStalled = false;
+    this.take(this.#queue.length);
+  }
+}
+
+/** A protocol whose frames are lines: the data, then the room that the entry came through. It counts what it encodes. */
+export class FakeWire implements Wire {
+  readonly protocol: string;
+  readonly #prefix: string;
+  encoded = 0;
+
+  constructor(protocol = 'test', prefix = '') {
+    this.protocol = protocol;
+    this.#prefix = prefix;
+  }
+
+  notification({ notification: { data } }: { notification: Notification }, room: string | undefined): Buffer {
+    this.encoded++;
+    return Buffer.from(`${this.#prefix}${data}${room === undefined ? '' : ` ${room}`}\n`);
+  }
+
+  closing(): { code: number; text: string } {
+    return { code: 1000, text: '' };
+  }
+}
+
+/** A journal that can lose an entry, as one that nodes share may. */
+class LossyJournal extends MemoryJournal {
+  #follower: Follower | undefined;
+  #isLosing = false;
+
+  override follow(follower: Follower): Promise<Id> {
+    this.#follower = follower;
+    return super.follow({ ...follower, deliver: entry => this.#isLosing || follower.deliver(entry) });
+  }
+
+  async lose(notification: Notification): Promise<Id> {
+    this.#isLosing = true;
+    const { id } = await this.append(notification);
+    this.#isLosing = false;
+    this.#follower?.skipped(id);
+    return id;
+  }
+}
+
+/** A connection with its far end. */
+export interface Client {
+  readonly connection: Connection;
+  readonly socket: FakeSocket;
+  readonly start: StartPoint;
+  /** What it got, a line each. */
+  frames(): string[];
+}
+
+interface Options {
+  readonly retentionBytes?: number;
+  readonly maxBufferedBytes?: number;
+  readonly observers?: readonly Observer[];
+}
+
+/** The core without a server, on a clock that stands still by itself. */
+export class Core {
+  now = START;
+  readonly wire = new FakeWire();
+  readonly postroom: Postroom;
+  /** Errors of the core's own in serving a connection. */
+  readonly failures: unknown[] = [];
+  readonly #journal: LossyJournal;
+  readonly #sockets: FakeSocket[] = [];
+
+  constructor({ retentionBytes = 1e9, maxBufferedBytes = 1e6, observers = [] }: Options) {
+    const retention = { seconds: 1000, bytes: retentionBytes };
+    this.#journal = new LossyJournal(
+      retention,
+      clockOf(() => this.now),
+    );
+    this.postroom = new Postroom({
+      journal: this.#journal,
+      cluster: localCluster(),
+      retention,
+      maxBufferedBytes,
+      isShared: false,
+      observers,
+      failed: error => void this.failures.push(error),
+    });
+  }
+
+  connect({
+    user,
+    rooms = [],
+    since,
+    wire = this.wire,
+    socket = new FakeSocket(),
+  }: {
+    user?: string | undefined;
+    rooms?: readonly string[];
+    since?: string | undefined;
+    wire?: Wire;
+    socket?: FakeSocket;
+  } = {}): Client {
+    this.#sockets.push(socket);
+    const { connection, start } = this.postroom.connect(socket, wire, { user, rooms, since });
+    return { connection, socket, start, frames: () => socket.text.split('\n').slice(0, -1) };
+  }
+
+  /** What is delivered at once is delivered when this returns, not when it resolves. */
+  publish(
+    to: Address | readonly Address[],
+    data: string,
+    options: Partial<Pick<Notification, 'except' | 'ttl'>> = {},
+  ): Promise<Receipt> {
+    return this.postroom.publish(notificationTo(to, data, options));
+  }
+
+  /** Publishes numbers, all of them in this turn. Returns their frames, as those in the room get them. */
+  publishNumbers(room: string, from: number, until: number): string[] {
+    const numbers = Array.from({ length: until - from }, (_, index) => `${from + index}`);
+    for (const number of numbers) void this.publish(`room:${room}`, number);
+    return numbers.map(number => `${number} ${room}`);
+  }
+
+  /** The journal loses an entry, and says so. Returns its id. */
+  lose(): Promise<Id> {
+    return this.#journal.lose(notificationTo(BROADCAST, 'lost'));
+  }
+
+  /** Until nothing is written any more. */
+  async settle(): Promise<void> {
+    const writes = () => this.#sockets.reduce((sum, socket) => sum + socket.writes, 0);
+    for (let [quiet, before] = [0, writes()]; quiet < 3; ) {
+      await turn();
+      const now = writes();
+      quiet = now === before ? quiet + 1 : 0;
+      before = now;
+    }
+  }
+}
+
+function notificationTo(
+  to: Address | readonly Address[],
+  data: string,
+  options: Partial<Notification> = {},
+): Notification {
+  const addresses = [to].flat();
+  return { addresses, event: 'e', data, except: [], key: undefined, ttl: undefined, ...options };
+}
+
+export async function startCore(options: Options = {}): Promise<Core> {
+  const core = new Core(options);
+  running.push(core.postroom);
+  await core.postroom.start();
+  return core;
+}
