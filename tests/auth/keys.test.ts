@@ -51,6 +51,13 @@ describe('the keys of publishers', () => {
     expect(JSON.stringify(wrong)).not.toContain('mistaken');
     expect(JSON.stringify(wrong)).not.toContain(OLD);
   });
+
+  it('tell a scheme that is missing from a key that is wrong, and say where a key of this start is shown', () => {
+    expect(refusal(keys, OLD).message).toContain('must be "Authorization: Bearer <key>"');
+    expect(refusal(keys, 'Bearer x').message).toContain('none of the keys in NOTIFY_KEYS');
+    const madeUp = refusal(new PublisherKeys([OLD], true), 'Bearer x').message;
+    expect(madeUp).toMatch(/new key at each start.*terminal/);
+  });
 });
 
 describe('a caller that is wrong again and again', () => {

@@ -163,6 +163,16 @@ describe('the header of a token', () => {
   });
 });
 
+describe('a token that is none', () => {
+  it.each([
+    ['', /it is empty/],
+    ['<html>login</html>', /three parts.*error page/],
+    [sign({ sub: 'alice' }).replace(/\.[^.]*$/, '.x'), /signature does not match.*JWT_SECRET/],
+  ])('is refused with a sentence that helps: %j', (token, sentence) => {
+    expect(refusal(symmetric, token).message).toMatch(sentence);
+  });
+});
+
 describe('the signature of a token', () => {
   it.each(['HS256', 'HS384', 'HS512'] as const)('may be %s with a secret', algorithm => {
     atSecond(NOW);

@@ -29,6 +29,17 @@ describe('every page', () => {
     },
   );
 
+  it.each([
+    ['post', '/', /backends POST to \/notify/],
+    ['post', '/notify/', /did you mean \/notify\?/],
+    ['post', '/notify/notify', /did you mean \/notify\?/],
+    ['get', '/', /development only/],
+  ] as const)('that is not there says where to go: %s %s', async (method, path, hint) => {
+    const server = await startServer(PRODUCTION);
+    const { detail } = expectProblem(await request(server.url)[method](path), 404, 'not_found');
+    expect(detail).toMatch(hint);
+  });
+
   it('that is asked for in broken percent-encoding is refused, and no stack is shown', async () => {
     const server = await startServer();
     const response = await request(server.url).delete('/connections/%E0%A4%A');
