@@ -45,7 +45,7 @@ describe('a token', () => {
 
   it('is replaced when the server says that it expires', async () => {
     let fetched = 0;
-    const token = () => `opaque${fetched++}`;
+    const token = () => `not.json.${fetched++}`;
     const world = await openClient({ token });
     world.socket.welcome();
     await keepAlive(world, 24 * HOUR);
@@ -151,6 +151,33 @@ describe('token()', () => {
     expect(world.faults).toEqual(Array(3).fill({ code: 'token', message: 'Error: 503', cause }));
     await world.clock.advance(1);
     expect(world.socket.protocols).toEqual(['postroom.v1', 'bearer.x.y.z']);
+  });
+
+  it.each([
+    ['a login page', '<!doctype html><title>Log in</title>'],
+    ['JSON around the token', '{"token":"x.y.z"}'],
+    ['the token and a line feed', 'x.y.z\n'],
+    ['no string', { token: 'x.y.z' } as unknown as string],
+  ])('that brings no JWT is called again, and told: %s', async (_what, brought) => {
+    const brings = [brought, 'x.y.z'];
+    const world = await openClient({ token: () => brings.shift() });
+    expect(world.sockets).toEqual([]);
+    expect(world.faults).toMatchObject([
+      { code: 'token', message: 'TypeError: token() did not bring a JWT' },
+    ]);
+    await world.clock.advance(1_000);
+    expect(world.socket.protocols).toEqual(['postroom.v1', 'bearer.x.y.z']);
+  });
+
+  it('that brings no JWT while the connection is open leaves the old token in use', async () => {
+    const { clock, token: issue, issued } = issuer();
+    const world = await openClient({ clock, token: () => (issued.length === 0 ? issue() : '<html>') });
+    world.socket.welcome();
+    await keepAlive(world, 0.9 * HOUR);
+    expect(world.faults).toMatchObject([{ code: 'token' }]);
+    world.socket.lose();
+    await clock.advance(1_000);
+    expect(world.socket.protocols[1]).toBe(`bearer.${issued[0]}`);
   });
 
   it('that throws, or never answers, holds up nothing', async () => {

@@ -1,4 +1,5 @@
 import { addressWith, parseAddress } from './address.js';
+import { checkOptions } from './options.js';
 import { Recent } from './recent.js';
 import { Tokens } from './tokens.js';
 import type {
@@ -72,6 +73,7 @@ export class Client implements Postroom {
   #failures = 0;
 
   constructor(url: string, options: Options) {
+    checkOptions(options);
     const environment: Environment = globalThis;
     const { rooms, since, ...address } = parseAddress(url, environment.location?.href);
     const Socket = options.WebSocket ?? environment.WebSocket;

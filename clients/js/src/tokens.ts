@@ -3,6 +3,8 @@ import type { Clock, Token } from './types.js';
 const RETRY_MS = 5_000;
 // Browsers take a longer wait for none at all.
 const LONGEST_WAIT_MS = 2 ** 31 - 1;
+// Anything else, such as a login page, would be a SyntaxError of the WebSocket.
+const JWT = /^[\w-]+\.[\w-]+\.[\w-]+$/;
 
 /** The token that is in use, and when it is time for another. */
 export class Tokens {
@@ -65,7 +67,9 @@ export class Tokens {
   }
 
   async #renew(): Promise<Token> {
-    this.#token = await this.#fetch();
+    const token = await this.#fetch();
+    if (token && !JWT.test(token)) throw new TypeError('token() did not bring a JWT');
+    this.#token = token;
     this.expires(this.#token ? expiryOf(this.#token) : undefined);
     return this.#token;
   }
