@@ -39,6 +39,8 @@ class Postroom
     private const MAX_BACKOFF_MS = 2000;
     private const MAX_RETRY_AFTER_SECONDS = 86400;
     private const MIN_SECRET_BYTES = 32;
+    /** Ten years; a time() is more. */
+    private const MAX_TTL_SECONDS = 10 * 365 * 24 * 60 * 60;
 
     private string $url;
     /** Where the server is, as messages name it. */
@@ -209,8 +211,8 @@ class Postroom
      * A token (JWT, HS256) with which a browser opens its WebSocket. Needs the option `jwtSecret`.
      *
      * @param string|int|null $userId     whom it stands for; null: nobody, it only opens rooms
-     * @param string[]        $rooms      rooms that may be joined; `*` stands for any run of characters
-     * @param int             $ttlSeconds how long from now it holds
+     * @param string[]        $rooms      rooms that may be joined; `*` stands for any characters, also none
+     * @param int             $ttlSeconds how long it holds, in seconds from now, not a time
      *
      * @throws InvalidArgumentException for a secret under 32 bytes, or claims that no server takes; always
      *                                  thrown, whatever `onError` says
@@ -232,6 +234,13 @@ class Postroom
         }
         if ($ttlSeconds < 1) {
             throw new InvalidArgumentException('Postroom: a token holds for 1 second or more.');
+        }
+        if ($ttlSeconds > self::MAX_TTL_SECONDS) {
+            $meant = $ttlSeconds - time();
+            throw new InvalidArgumentException(
+                'Postroom: the third argument of token() is seconds from now, not a time; '
+                . ($meant > 0 && $meant <= self::MAX_TTL_SECONDS ? "did you mean $meant?" : 'ten years at most.')
+            );
         }
         $claims = ['rooms' => array_values($rooms), 'iat' => time(), 'exp' => time() + $ttlSeconds];
         if ($userId !== null) {

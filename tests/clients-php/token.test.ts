@@ -62,6 +62,13 @@ describeWith(['php'], 'PHP client: tokens', () => {
     ['rooms that are no strings', options, `42, [7]`, /rooms/],
     ['rooms that are not UTF-8', options, `42, ["\\xff"]`, /UTF-8/],
     ['a time that has passed', options, `42, [], 0`, /1 second/],
+    [
+      'a time instead of seconds',
+      options,
+      `42, [], time() + 60`,
+      /seconds from now, not a time; did you mean (60|59)\?/,
+    ],
+    ['more than ten years', options, `42, [], PHP_INT_MAX`, /not a time; ten years at most/],
   ])('refused, whatever onError says: %s', async (_what, given, args, message) => {
     const told = await php<string>(
       `try { return $postroom->token(${args}); } catch (InvalidArgumentException $e) { return $e->getMessage(); }`,
