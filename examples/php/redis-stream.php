@@ -38,7 +38,14 @@ function redis(string $url)
     if (extension_loaded('redis')) {
         $redis = new Redis();
         // Under PHP-FPM the connection outlives the request; the name keeps it apart from those of other scripts.
-        $redis->pconnect(($at['scheme'] === 'rediss' ? 'tls://' : '') . $at['host'], $at['port'], 1.0, 'postroom', 0, 1.0);
+        $host = ($at['scheme'] === 'rediss' ? 'tls://' : '') . $at['host'];
+        try {
+            $redis->pconnect($host, $at['port'], 1.0, 'postroom', 0, 1.0);
+        } catch (RedisException $error) {
+            // ext-redis says only what went wrong, not where. The URL itself may have a password.
+            $place = "{$at['scheme']}://{$at['host']}:{$at['port']}";
+            throw new RuntimeException("no Redis at $place ({$error->getMessage()}); is REDIS_URL right?");
+        }
         if (isset($at['pass'])) {
             $password = rawurldecode($at['pass']);
             $redis->auth(empty($at['user']) ? $password : [rawurldecode($at['user']), $password]);

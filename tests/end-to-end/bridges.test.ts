@@ -17,6 +17,8 @@ const root = fileURLToPath(new URL('../..', import.meta.url));
 const listener = readFileSync(new URL('listener.html', import.meta.url), 'utf8');
 const bridges = readFileSync(join(root, 'docs/bridges.md'), 'utf8');
 const nobody = '127.0.0.1:1';
+/** ext-redis and Predis have their own order. */
+const REFUSED_THERE = /127\.0\.0\.1:1\b.*refused|refused.*127\.0\.0\.1:1\b/;
 // A start of the server, a page, PHP, and what a script waits for before it gives up.
 const TIMEOUT = 30_000;
 
@@ -92,7 +94,7 @@ for (const { client, program, options } of [
       const env = { REDIS_URL: redis.url, REDIS_CHANNEL: newName() };
       expectFault(await runExample('redis-publish.php', env, [], options), /REDIS_CHANNELS=/);
       const down = { REDIS_URL: `redis://${nobody}` };
-      expectFault(await runExample('redis-publish.php', down, [], options), /refused/);
+      expectFault(await runExample('redis-publish.php', down, [], options), REFUSED_THERE);
     });
 
     it('examples/php/redis-stream.php sends to a browser', async () => {
@@ -105,7 +107,7 @@ for (const { client, program, options } of [
       const wrong = { REDIS_URL: redis.url.replace('//', '//:wrong@') };
       expectFault(await runExample('redis-stream.php', wrong, [], options), /AUTH/);
       const down = { REDIS_URL: `redis://${nobody}` };
-      expectFault(await runExample('redis-stream.php', down, [], options), /refused/);
+      expectFault(await runExample('redis-stream.php', down, [], options), REFUSED_THERE);
     });
   });
 }
