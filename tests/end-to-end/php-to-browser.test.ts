@@ -75,6 +75,11 @@ describeWith(['php', 'chromium'], 'from PHP to a browser', () => {
     },
   );
 
+  it('the php-curl snippet of README.md says what is not set', async () => {
+    const { stdout } = await runPhp(snippet('php-curl'), {});
+    expect(stdout).toBe('Set POSTROOM_URL and POSTROOM_KEY; the server prints the line.\n');
+  });
+
   it('a token signed by the php-token snippet of README.md opens a private room', async () => {
     const secret = 'a secret that PHP and Postroom share, 32 bytes or more';
     const server = await startProcess({ JWT_SECRET: secret });
@@ -122,6 +127,15 @@ describeWith(['chromium'], 'in a browser', () => {
 
     await page.getByText('Parcel for Zoë').first().waitFor();
     expect(page.faults).toEqual([]);
+  });
+
+  it('the browser snippet of README.md says on the console why it hears nothing', async () => {
+    const server = await startProcess();
+    const page = await openPage();
+    const printed = page.waitForEvent('console', message => message.type() === 'error');
+    const script = at(server, snippet('browser')).replace('room=public.orders', 'room=orders');
+    await page.goto(await openSite(pageWith(script)));
+    expect((await printed).text()).toContain('token');
   });
 
   it('the browser-token snippet of README.md joins with the token of its backend', async () => {
