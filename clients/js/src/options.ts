@@ -11,4 +11,5 @@ export function checkOptions(options: Options): void {
   const token: unknown = options.token ?? undefined;
   if (token !== undefined && typeof token !== 'function')
     throw new TypeError('token must be a function that returns the token');
+  if (typeof options.rooms === 'string') throw new TypeError('rooms must be a list of names');
 }
