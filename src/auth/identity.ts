@@ -1,8 +1,8 @@
 import { Patterns } from '../model/pattern.js';
 
-/** Who a connection is, and what it may join. */
+/** The user of a connection, and the rooms that the connection may join. */
 export interface Identity {
-  /** The token's `sub`; undefined without one. */
+  /** The token's `sub`; undefined if there is none. */
   readonly user: string | undefined;
   /** Rooms that the token allows. */
   readonly rooms: Patterns;
@@ -13,7 +13,7 @@ export interface Identity {
 /** A connection without a token. */
 export const ANONYMOUS: Identity = { user: undefined, rooms: new Patterns([]), expires: undefined };
 
-/** Whether an identity may join a room: its own patterns, or the public ones, say so. */
+/** Whether an identity may join a room: its own patterns or the public ones must match. */
 export function mayJoin(identity: Identity, publicRooms: Patterns, room: string): boolean {
   return publicRooms.match(room) || identity.rooms.match(room);
 }

@@ -4,25 +4,25 @@ import { Problem } from '../model/problem.js';
 const BEARER = /^Bearer +(\S+) *$/i;
 const FORM = '"Authorization: Bearer <key>"';
 
-/** Who may publish and operate. */
+/** Decides whether a request may publish or operate. */
 export interface Publishers {
-  /** Whether a request with this `Authorization` header may. */
+  /** Whether a request with this `Authorization` header is allowed. */
   check(header: string | undefined): boolean;
-  /** The same, but throws a Problem (`unauthorized`) where it may not. */
+  /** Throws a Problem (`unauthorized`) if the request is not allowed. */
   require(header: string | undefined): void;
 }
 
-/** Whoever gets here: where the permissions of a socket's file are the guard. */
+/** Allows every request: the permissions of a socket's file are the guard. */
 export const NO_AUTHENTICATION: Publishers = { check: () => true, require: () => undefined };
 
-/** Holders of one of the keys. */
+/** Allows requests that send one of the keys. */
 export class PublisherKeys implements Publishers {
   readonly #keys: readonly Buffer[];
   readonly #areMadeUp: boolean;
 
   /**
-   * @param keys valid at the same time, so that they can be rotated
-   * @param areMadeUp whether the server has made them up at this start
+   * @param keys all of them are valid, so that keys can be rotated
+   * @param areMadeUp whether the server made them at this start
    */
   constructor(keys: readonly string[], areMadeUp = false) {
     this.#keys = keys.map(key => Buffer.from(key));

@@ -5,12 +5,12 @@ import { MAX_WILDCARDS, Patterns } from '../model/pattern.js';
 import { isShortText } from '../model/text.js';
 import type { Identity } from './identity.js';
 
-/** Seconds that the clocks of the signer and of this machine may differ. */
+/** The clocks of the signer and of this machine may differ by so many seconds. */
 export const CLOCK_TOLERANCE_SECONDS = 30;
 
 export type TokenFault = 'expired' | 'invalid';
 
-/** A token that does not hold; the message tells a programmer why and never repeats the token. */
+/** A token is not valid. The message tells a programmer why, and never repeats the token. */
 export class TokenError extends Error {
   readonly fault: TokenFault;
 
@@ -21,17 +21,17 @@ export class TokenError extends Error {
   }
 }
 
-/** Algorithms that one key may check: pinned by its kind, so that the token cannot choose (RFC 8725 §3.1). */
+/** A key, and the algorithms that it may check. The kind of key decides, not the token (RFC 8725 §3.1). */
 interface Verifier {
   readonly key: KeyObject;
   readonly algorithms: jwt.Algorithm[];
 }
 
-// As long as a room name; a character may take two of a string's units.
+// As long as a room name. A character may take two UTF-16 units.
 const MAX_PATTERN_CHARACTERS = 200;
 
 const MAX_PATTERNS = 1000;
-// As seconds since the epoch it lies beyond the year 5000: it was meant in milliseconds.
+// In seconds, this is after the year 5000. A larger `exp` was meant in milliseconds.
 const MAX_EXP = 1e11;
 
 const Claims = z.object({
@@ -58,20 +58,20 @@ const Claims = z.object({
     .default(new Patterns([])),
 });
 
-/** What the library's messages mean for a programmer. */
+/** The library's messages in words for a programmer. */
 const REASONS: Readonly<Record<string, string>> = {
   'jwt must be provided': 'it is empty',
   'jwt malformed': 'it is no JWT, which has three parts with dots between; is it an error page?',
   'invalid signature': 'its signature does not match; sign it with the JWT_SECRET of this server',
 };
 
-/** Checks JWTs (RFC 7519). Keys are made ready once: a `KeyObject` is fifty times faster than a text. */
+/** Checks JWTs (RFC 7519). Parses keys only once: with a `KeyObject`, checks are fifty times faster. */
 export class Tokens {
   readonly #verifiers: readonly Verifier[];
   readonly #now: () => number;
 
   /**
-   * @param secrets for HS256/384/512, any of them valid
+   * @param secrets for HS256/384/512; each of them is valid
    * @param publicKey PEM for RS, PS or ES
    * @param now milliseconds since the epoch
    */
@@ -84,7 +84,7 @@ export class Tokens {
     this.#verifiers = publicKey === undefined ? symmetric : [...symmetric, publicKeyVerifier(publicKey)];
   }
 
-  /** Whom a token names and what it allows. Throws a TokenError. */
+  /** The user that a token names, and the rooms that it allows. Throws a TokenError. */
   verify(token: string): Identity {
     let refusal: TokenError | undefined;
     for (const { key, algorithms } of this.#verifiers) {
@@ -93,7 +93,7 @@ export class Tokens {
         const clockTolerance = CLOCK_TOLERANCE_SECONDS;
         const options = { algorithms, clockTimestamp, clockTolerance, complete: true } as const;
         const { header, payload } = jwt.verify(token, key, options);
-        // RFC 7515 §4.1.11: it names what must be understood, and nothing of that is.
+        // RFC 7515 §4.1.11: "crit" lists extensions that must be understood. This server understands none.
         if ('crit' in header)
           throw new TokenError('invalid', 'its header has "crit", which names nothing known here');
         return identityOf(payload);
@@ -106,9 +106,9 @@ export class Tokens {
   }
 }
 
-/** The algorithms that a public key in PEM can check. Throws an Error for a key that serves none. */
+/** A public key in PEM, with the algorithms that it can check. Throws an Error if the key cannot be used. */
 export function publicKeyVerifier(pem: string): Verifier {
-  // Node would take its public half; but a private key has no business on a machine that only checks.
+  // Node would use its public half. But a machine that only checks must not have a private key.
   if (pem.includes('PRIVATE KEY')) throw new Error('this is a private key; give the public one');
   const key = createPublicKey(pem);
   if (key.asymmetricKeyType === 'rsa') {
@@ -138,7 +138,7 @@ function identityOf(payload: string | jwt.JwtPayload): Identity {
   return { user: sub, rooms, expires: exp };
 }
 
-/** Whether another key may still take the token: this one did not sign it. */
+/** Whether another key may accept the token: this key did not sign it. */
 function isOfAnotherKey(error: unknown): boolean {
   return error instanceof jwt.JsonWebTokenError && /^invalid (signature|algorithm)$/.test(error.message);
 }
@@ -146,7 +146,7 @@ function isOfAnotherKey(error: unknown): boolean {
 function tokenError(error: unknown): TokenError {
   if (error instanceof TokenError) return error;
   if (error instanceof jwt.TokenExpiredError) return new TokenError('expired', 'the token has expired');
-  // jsonwebtoken lets the errors of JSON.parse and of node:crypto through: all of them are the token's fault.
+  // jsonwebtoken also throws errors of JSON.parse and of node:crypto. The token causes all of them.
   const message = error instanceof jwt.JsonWebTokenError ? error.message : 'it cannot be read';
   return new TokenError('invalid', `the token is not valid: ${REASONS[message] ?? message}`);
 }
