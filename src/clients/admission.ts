@@ -10,10 +10,10 @@ import type { Patterns } from '../model/pattern.js';
 import type { Refusals } from '../model/refusals.js';
 import type { Timer, TimerWheel } from './timer-wheel.js';
 
-// A longer token is looked at again after a day.
+// A token that lasts longer is checked again after a day.
 const LONGEST_WAIT_SECONDS = 24 * 60 * 60;
 
-/** What the admissions of all clients share. */
+/** The shared parts of all admissions. */
 export interface AdmissionContext {
   readonly postroom: Postroom;
   readonly tokens: Tokens;
@@ -31,13 +31,13 @@ export interface AdmissionContext {
   };
 }
 
-/** Why a room may not be joined. */
+/** Why a client may not join a room. */
 export interface RoomRefusal {
   readonly code: 'invalid_room' | 'forbidden' | 'too_many_rooms';
   readonly message: string;
 }
 
-/** Who a client is, what it may join, and until when. It is the same in every protocol. */
+/** Who a client is, which rooms it may join, and until when. It is the same in every protocol. */
 export class Admission {
   readonly #context: AdmissionContext;
   readonly #socket: Socket;
@@ -45,7 +45,7 @@ export class Admission {
   #identity: Identity = ANONYMOUS;
   #expiry: Timer | undefined;
 
-  /** @param forwardedFor the header `X-Forwarded-For` of the request that it came with */
+  /** @param forwardedFor the header `X-Forwarded-For` of the client's request */
   constructor(context: AdmissionContext, socket: Socket, forwardedFor: string | undefined) {
     this.#context = context;
     this.#socket = socket;
@@ -67,20 +67,20 @@ export class Admission {
     return this.#context.callerOf({ socket: this.#socket, headers });
   }
 
-  /** Whether the user has as many connections already as one may have on this node. */
+  /** Whether the user already has all the connections that a user may have on this node. */
   get isOneTooMany(): boolean {
     const { postroom, settings } = this.#context;
     const { user } = this.#identity;
     return user !== undefined && postroom.connectionsOf(user) >= settings.maxConnectionsPerUser;
   }
 
-  /** Takes the token that the client came with. Throws a TokenError, which is logged. */
+  /** Takes the client's token. Throws a TokenError, which is logged. */
   identify(token: string): void {
     this.#identity = this.#verify(token);
   }
 
   /**
-   * Takes a new token for an open connection; `other_user` if it is for another user, and then nothing changes.
+   * Takes a new token for an open connection. If it is for another user, returns `other_user` and changes nothing.
    * Throws a TokenError, which is logged.
    */
   renew(connection: Connection, token: string): 'renewed' | 'other_user' | 'too_many_connections' {
@@ -95,7 +95,7 @@ export class Admission {
     return 'renewed';
   }
 
-  /** Why a room may not be joined, beside so many others; undefined if it may. A refusal is logged. */
+  /** Why a client may not join a room if it is in so many other rooms; undefined if it may. A refusal is logged. */
   refusalOf(room: string, others: number): RoomRefusal | undefined {
     const refusal = this.#refusalOf(room, others);
     if (refusal !== undefined) {
@@ -105,12 +105,12 @@ export class Admission {
     return refusal;
   }
 
-  /** Whether a room that was joined may still be joined. */
+  /** Whether the client may join a room, or stay in it. */
   allows(room: string): boolean {
     return mayJoin(this.#identity, this.#context.settings.publicRooms, room);
   }
 
-  /** Closes the connection when the token that the client has now is over. */
+  /** Closes the connection when the client's current token is over. */
   watchExpiry(connection: Connection): void {
     const { timers, postroom, now } = this.#context;
     this.end();
@@ -129,7 +129,7 @@ export class Admission {
     timers.add(this.#expiry, Math.min(secondsLeft(), LONGEST_WAIT_SECONDS));
   }
 
-  /** The connection has ended. */
+  /** Stops watching the token. */
   end(): void {
     if (this.#expiry !== undefined) this.#context.timers.remove(this.#expiry);
   }

@@ -13,7 +13,7 @@ import type { Opening, Protocol, Upgrade } from './protocol.js';
 
 const RETRY_AFTER_SECONDS = 5;
 const DRAIN_STEP_MS = 100;
-// A peer that does not answer the closing handshake is not waited for any longer.
+// How long to wait for peers that do not answer the closing handshake.
 const CLOSE_TIMEOUT_MS = 2000;
 
 export interface GatewaySettings {
@@ -28,19 +28,19 @@ interface Waiting {
   readonly admission: Admission;
 }
 
-/** Where clients connect, whatever protocol they speak; and where they are disconnected at the end. */
+/** Lets clients in, whatever protocol they speak, and disconnects them at the end. */
 export class Gateway {
   readonly #context: AdmissionContext;
   readonly #settings: GatewaySettings;
   readonly #protocols: readonly Protocol[];
-  /** Sockets that were let in and are not gone yet. */
+  /** Sockets that were let in and have not closed yet. */
   readonly #sockets = new Set<Socket>();
   #isClosing = false;
-  /** Many clients can have waited for the same entry. */
+  /** Many clients may have waited for the same entry. */
   readonly #turns = new Turns<Waiting>(waiting => this.#enter(waiting));
-  /** Called when the last socket is gone. */
+  /** Called when the last socket has closed. */
   #onEmpty: (() => void) | undefined;
-  /** Called on a socket that is gone. */
+  /** Called with a closed socket as `this`. */
   readonly #forget: (this: Socket) => void;
 
   constructor(context: AdmissionContext, protocols: readonly Protocol[], settings: GatewaySettings) {
@@ -55,7 +55,7 @@ export class Gateway {
     };
   }
 
-  /** Takes or refuses a request to upgrade. Never throws. */
+  /** Accepts or refuses an upgrade request. Never throws. */
   upgrade(request: IncomingMessage, socket: Socket, head: Buffer): void {
     try {
       const protocol = this.#protocolFor(request);
@@ -68,8 +68,8 @@ export class Gateway {
   }
 
   /**
-   * Lets no client in any more and closes all connections, spread over so many seconds, so that the clients do not all
-   * come back at once. Resolves when the last is gone.
+   * Lets no more clients in and closes all connections, spread over so many seconds: then the clients do not all come
+   * back at once. Resolves when the last connection is closed.
    */
   async drain(seconds: number): Promise<void> {
     this.#isClosing = true;
@@ -88,7 +88,7 @@ export class Gateway {
     for (const socket of this.#sockets) socket.destroy();
   }
 
-  /** The token comes first: no client waits with a bad one. */
+  /** Checks the token first: a client with a bad token must not wait. */
   #admit(upgrade: Upgrade, opening: Opening): void {
     const { postroom } = this.#context;
     const { token, since } = opening;
@@ -116,7 +116,7 @@ export class Gateway {
   #enter({ upgrade, opening, admission }: Waiting): void {
     const { request, socket } = upgrade;
     try {
-      // It may have begun to stop meanwhile.
+      // The server may have begun to stop meanwhile.
       if (this.#isClosing) this.#refuse(request, socket, shuttingDown());
       else if (!socket.destroyed) opening.open(upgrade, admission);
     } catch (error) {
@@ -124,13 +124,13 @@ export class Gateway {
     }
   }
 
-  // Apart from `upgrade`, because this listener lives as long as the connection, and the request must not.
+  // Not in `upgrade`: this listener lives as long as the connection, and must not keep the request alive.
   #add(socket: Socket): void {
     this.#sockets.add(socket);
     socket.on('close', this.#forget);
   }
 
-  /** Throws a Problem where the client may not connect. */
+  /** Throws a Problem if the client may not connect. */
   #protocolFor(request: IncomingMessage): Protocol {
     const { origin, upgrade } = request.headers;
     if (upgrade?.toLowerCase() !== 'websocket')

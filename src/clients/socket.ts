@@ -4,12 +4,12 @@ import type { Socket, Wire } from '../core/connection.js';
 import type { CloseReason } from '../model/close.js';
 
 const EMPTY = Buffer.alloc(0);
-// Heartbeats that a write may take: with the defaults, 1 MiB at 4 KiB a second.
+// A write may take so many heartbeats: with the defaults, 1 MiB at 4 KiB a second.
 const MAX_STUCK_BEATS = 10;
 
 /**
- * A ws socket as the core sees it. Notifications go straight to the network socket below it, as whole frames
- * and in one write, which is what makes one buffer serve a thousand connections; closing and what comes in are ws's.
+ * A ws socket as the core sees it. Whole frames go straight to the network socket, in one write, so one buffer serves a
+ * thousand connections. ws does the closing and the reading.
  */
 export class WsSocket implements Socket {
   readonly #ws: WebSocket;
@@ -20,7 +20,7 @@ export class WsSocket implements Socket {
   #read = 0;
   #taken = 0;
   #stuckBeats = 0;
-  /** Why nothing is read. */
+  /** Reasons to read nothing. */
   #isFull = false;
   #isHeld = false;
 
@@ -45,12 +45,12 @@ export class WsSocket implements Socket {
     this.#ws.close(code, text);
   }
 
-  /** Drops the connection without a word. */
+  /** Drops the connection without a closing handshake. */
   terminate(): void {
     this.#ws.terminate();
   }
 
-  /** Reads nothing more from the peer until it has taken what it was written. */
+  /** Reads nothing more from the peer until it has taken everything that was written to it. */
   pauseUntilTaken(): void {
     if (this.#isFull) return;
     this.#isFull = true;
@@ -77,9 +77,8 @@ export class WsSocket implements Socket {
   }
 
   /**
-   * Whether the peer gave a sign of life since the last call: it sent something. One that stands with a full
-   * socket cannot answer a ping that waits behind the rest, so it is given time to take some of it; how much
-   * of a write has left is not to be seen before all of it has.
+   * Whether the peer is alive: it sent something since the last call. Pings queue behind data, so a peer with a full
+   * socket gets ten heartbeats to take some of the data. Node shows no progress before a whole write has left.
    */
   beat(): boolean {
     const read = this.#net.bytesRead;

@@ -1,19 +1,18 @@
 import { TURN_MS, Turns } from '../model/turns.js';
 
-/** A timer of the wheel. */
 export interface Timer {
-  /** The tick that it is due at; kept by the wheel. */
+  /** The tick when it is due. The wheel sets it. */
   dueAt: number;
-  /** Called when it is due. Returns in how many seconds it is due next; undefined: never again. */
+  /** Called when it is due. Returns the seconds until it is due again; undefined: never again. */
   due(): number | undefined;
 }
 
-/** Runs something every so many milliseconds, and returns what ends that. */
+/** Calls `run` every so many milliseconds. Returns a function that ends this. */
 export type Every = (milliseconds: number, run: () => void) => () => void;
 
 /**
- * Any number of timers, in whole seconds, on one timer of the system. The wheel counts its own ticks, so a clock that is
- * set forward or back changes nothing.
+ * Any number of timers, in whole seconds, on one timer of the system. The wheel counts its own ticks, so it does not
+ * depend on the clock's time.
  */
 export class TimerWheel {
   readonly #slots = new Map<number, Set<Timer>>();
@@ -25,8 +24,8 @@ export class TimerWheel {
   readonly #every: Every;
 
   /**
-   * @param failed told of the error of a timer; the others run all the same
-   * @param every the system's timer; by default one that keeps no process alive
+   * @param failed called with the error of a timer; the other timers still run
+   * @param every the system's timer; by default it does not keep the process alive
    */
   constructor(failed: (error: unknown) => void, every: Every = byTheClock) {
     this.#failed = failed;

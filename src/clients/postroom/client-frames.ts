@@ -1,8 +1,8 @@
 import { z } from 'zod';
 
-/** What a client may send. */
+/** A frame that a client may send. */
 export type ClientFrame = z.output<typeof ClientFrame>;
-/** Client's own mark, given back in the answer. */
+/** A value of the client's choice, repeated in the answer. */
 export type Ref = string | number | undefined;
 
 /** Codes of `error` frames. */
@@ -16,7 +16,7 @@ export type FrameErrorCode =
   | 'too_many_rooms'
   | 'forbidden';
 
-/** A client frame that cannot be taken. */
+/** A client's frame cannot be accepted. */
 export class FrameError extends Error {
   readonly code: FrameErrorCode;
   readonly ref: Ref;
@@ -43,7 +43,7 @@ const ClientFrame = z.discriminatedUnion(
 );
 const TYPES = 'subscribe, unsubscribe, token, ping';
 
-/** Reads a client's text frame. Throws a FrameError that tells what to change. */
+/** Reads a client's text frame. Throws a FrameError that says what to change. */
 export function parseClientFrame(text: string): ClientFrame {
   let value: unknown;
   try {

@@ -1,8 +1,8 @@
 import type { CloseReason } from '../../model/close.js';
 
 /**
- * The WebSocket close codes (RFC 6455 §7.4) of our protocol, with their texts. 4000–4499: come back, with jitter.
- * 4500–4999: stay away.
+ * The WebSocket close codes (RFC 6455 §7.4) of our protocol, with their texts. 4000–4499: the client should come back,
+ * after a random pause. 4500–4999: it should stay away.
  */
 const CLOSE_CODES: Record<CloseReason, readonly [code: number, text: string]> = {
   binary_frame: [1003, 'binary frames are not taken'],

@@ -12,7 +12,7 @@ import { PROTOCOL, wire } from './wire.js';
 
 const BEARER_SUBPROTOCOL = /(?:^|,)\s*bearer\.([^,\s]+)/;
 
-/** Our protocol (docs/protocol.md): for a plain `new WebSocket`. */
+/** Our protocol (docs/protocol.md). A plain `new WebSocket` can speak it. */
 export class PostroomProtocol implements Protocol {
   readonly name = PROTOCOL;
   readonly paths = ['/', '/ws'];
@@ -25,13 +25,13 @@ export class PostroomProtocol implements Protocol {
       noServer: true,
       clientTracking: false,
       perMessageDeflate: false,
-      // One frame of a connection a turn: a client that sends thousands at once must not keep the others waiting.
+      // Takes one frame of a connection in a turn. A client that sends thousands at once must not keep others waiting.
       allowSynchronousEvents: false,
       maxPayload: maxFrameBytes,
       handleProtocols: protocols => (protocols.has(PROTOCOL) ? PROTOCOL : false),
     });
     this.#server.on('wsClientError', (error, socket) => {
-      // The header tells which version would do (RFC 6455 §4.4).
+      // The header names the version that the server accepts (RFC 6455 §4.4).
       const headers = { 'Sec-WebSocket-Version': '13' };
       if (socket instanceof NetSocket)
         refuse(socket, new Problem('invalid_request', `${error.message}.`, { headers }));
@@ -58,7 +58,7 @@ export class PostroomProtocol implements Protocol {
     this.#server.handleUpgrade(request, socket, head, ws => this.#begin(ws, socket, admission, requested));
   }
 
-  // Apart from `#open`, because its listeners live as long as the connection, and the request must not.
+  // Not in `#open`: its listeners live as long as the connection, and must not keep the request alive.
   #begin(ws: WebSocket, socket: NetSocket, admission: Admission | TokenError, requested: Requested): void {
     openSession(this.#context, ws, new WsSocket(ws, socket, wire), admission, requested);
   }

@@ -22,18 +22,18 @@ import {
 } from './wire.js';
 
 const MAX_ERRORS = 20;
-// The parameters of the address. Of an unknown one so many characters are repeated.
+// The parameters of the address. An error repeats only so many characters of an unknown parameter.
 const PARAMETERS = ['room', 'rooms', 'token', 'since'];
 const MAX_PARAMETER = 50;
 // The close code of a connection that ended without a closing handshake (RFC 6455 §7.1.5).
 const ABNORMAL_CLOSURE = 1006;
 
-/** What all sessions of a server share. */
+/** The shared parts of all sessions. */
 export interface SessionContext {
   readonly postroom: Postroom;
   readonly timers: TimerWheel;
   readonly log: Logger;
-  /** Spreads what many clients send at once over several turns of the event loop. */
+  /** If many clients send at once, spreads their frames over several turns of the event loop. */
   readonly turns: FairTurns;
   readonly settings: {
     readonly maxBufferedBytes: number;
@@ -41,18 +41,17 @@ export interface SessionContext {
   };
 }
 
-/** What a client asks for in the address that it opens. */
+/** A client's requests in the address. */
 export interface Requested {
   readonly rooms: readonly string[];
   readonly since: string | undefined;
-  /** Names of the parameters that the address has. */
+  /** Names of the address's parameters. */
   readonly parameters: readonly string[];
 }
 
 /**
- * Speaks our protocol on a socket that was just opened. Throws nothing: an error with one connection closes that
- * connection.
- * @param admission the client's; or what is wrong with its token, and then it is told and closed
+ * Speaks our protocol on a new socket. Throws nothing: an error with one connection closes that connection.
+ * @param admission the client's; or the error of its token, which is sent before the connection is closed
  */
 export function openSession(
   context: SessionContext,
@@ -102,7 +101,7 @@ class Session implements Timer {
   readonly #admission: Admission;
   readonly #connection: Connection;
   #errors = 0;
-  /** Frames that are not taken yet: this node catches up, or others have their turn. */
+  /** Frames that wait while this node catches up, or while others have their turn. */
   #held: HeldFrames | undefined;
   #isCatchingUp = false;
   #hasWaited = false;
@@ -120,7 +119,7 @@ class Session implements Timer {
     this.#connection = this.#open(requested);
     ws.on('message', (data, isBinary) => this.#receive(data, isBinary));
     ws.on('close', code => this.#forget(code));
-    // Spread from the start: thousands that come back together are not pinged together.
+    // Random from the start: thousands that come back together must not be pinged together.
     context.timers.add(this, 1 + Math.random() * (context.settings.pingSeconds - 1));
     admission.watchExpiry(this.#connection);
   }
@@ -132,7 +131,7 @@ class Session implements Timer {
       this.#socket.terminate();
       return undefined;
     }
-    // A ping behind bytes that are stuck would say nothing.
+    // A ping behind waiting bytes would prove nothing.
     if (this.#socket.waiting === 0) this.#send(PING_FRAME);
     return this.#context.settings.pingSeconds;
   }
@@ -167,7 +166,7 @@ class Session implements Timer {
 
   #receive(data: RawData, isBinary: boolean): void {
     if (this.#connection.closed) return;
-    // At most what was read from the network before it was paused.
+    // At most the frames that were read before the socket was paused.
     if (this.#held !== undefined) this.#held.push([data, isBinary]);
     else if (this.#context.turns.mustWait(this)) this.#hold().push([data, isBinary]);
     else this.#take(data, isBinary);
@@ -183,14 +182,14 @@ class Session implements Timer {
     }
   }
 
-  /** What the client sends waits from now on. */
+  /** The client's frames wait from now on. */
   #hold(): HeldFrames {
     this.#held ??= [];
     this.#socket.hold();
     return this.#held;
   }
 
-  /** Takes the first frame that waits, if any does; else those that come from now on. */
+  /** Takes the first waiting frame. If none waits, new frames are taken at once again. */
   goOn(): void {
     const next = this.#connection.closed ? undefined : this.#held?.shift();
     if (next === undefined) {
@@ -207,7 +206,7 @@ class Session implements Timer {
     fail(this.#context, this.#socket, error);
   }
 
-  /** A client that sends on without taking its answers is not listened to until it does. */
+  /** If a client sends but does not take its answers, reads nothing more from it until it does. */
   #holdBack(): void {
     const { postroom, settings } = this.#context;
     if (postroom.waiting(this.#connection) <= settings.maxBufferedBytes) return;
@@ -246,7 +245,7 @@ class Session implements Timer {
     this.#subscribeNow(room, since, ref);
   }
 
-  /** Further frames of the client wait meanwhile, so that they keep their order. A connection may do this once. */
+  /** The client's later frames wait too, so they keep their order. A connection may do this once. */
   #subscribeLater(room: string, since: string, ref: Ref): void {
     this.#hasWaited = true;
     this.#isCatchingUp = true;

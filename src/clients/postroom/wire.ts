@@ -3,17 +3,17 @@ import type { StartPoint, Wire } from '../../core/connection.js';
 import type { FrameErrorCode, Ref } from './client-frames.js';
 import { closing } from './close-codes.js';
 
-/** Our protocol: text frames of one JSON object each (docs/protocol.md). */
+/** Our protocol: text frames with one JSON object each (docs/protocol.md). */
 export const PROTOCOL = 'postroom.v1';
 
-/** The data goes out as it was posted, never parsed. */
+/** Sends the data as it was posted, and never parses it. */
 export const wire: Wire = {
   protocol: PROTOCOL,
   closing,
   notification({ id, notification }, room) {
-    const through = room === undefined ? '' : `,"room":${JSON.stringify(room)}`;
+    const roomMember = room === undefined ? '' : `,"room":${JSON.stringify(room)}`;
     return textFrame(
-      `{"type":"notification","id":"${id}"${through},"event":${JSON.stringify(notification.event)},"data":${notification.data}}`,
+      `{"type":"notification","id":"${id}"${roomMember},"event":${JSON.stringify(notification.event)},"data":${notification.data}}`,
     );
   },
 };
@@ -55,7 +55,7 @@ export function errorFrame(
 const OPCODE_TEXT = 1;
 const OPCODE_PING = 9;
 
-/** A WebSocket ping without payload (RFC 6455 §5.5.2), the same bytes for everybody. */
+/** A WebSocket ping without payload (RFC 6455 §5.5.2), the same bytes for all connections. */
 export const PING_FRAME = frame(OPCODE_PING, Buffer.alloc(0));
 
 function jsonFrame(value: object): Buffer {
@@ -66,7 +66,7 @@ function textFrame(text: string): Buffer {
   return frame(OPCODE_TEXT, Buffer.from(text));
 }
 
-/** One unfragmented frame of the server's, which is never masked (RFC 6455 §5.1). */
+/** One unfragmented frame. Frames of a server are never masked (RFC 6455 §5.1). */
 function frame(opcode: number, payload: Buffer): Buffer {
   return Buffer.concat(
     Sender.frame(payload, { fin: true, rsv1: false, opcode, mask: false, readOnly: true }),

@@ -1,6 +1,6 @@
 import type { Buffer } from 'node:buffer';
 
-// Exported by ws, not yet by its types.
+// ws exports it, but its types do not yet.
 declare module 'ws' {
   export const Sender: {
     frame(
