@@ -1,41 +1,45 @@
 /** A node of an installation. */
 export interface ClusterNode {
   readonly node: string;
-  /** What it reports of itself. */
+  /** The node's report about itself. */
   readonly report: string;
 }
 
-/** The answers to a question, this node's own among them. */
+/** The answers to a question, including this node's own. */
 export interface Answers {
   readonly answers: readonly string[];
-  /** Not every node answered in time. */
+  /** Some nodes did not answer in time. */
   readonly partial: boolean;
 }
 
 /**
- * Takes what a node tells or asks. What it returns is the answer to a question; nothing, or an error, is no answer.
- * @param from the node that tells or asks
+ * Handles a message or a question of a node. The result is the answer. Without a result, or with an error, a question
+ * has no answer.
+ * @param from the node that sends it
  */
 export type Handler = (body: string, from: string) => string | undefined | Promise<string | undefined>;
 
-/** The nodes of one installation, and how they talk to each other. It does not know what they talk about. */
+/** The nodes of one installation. They send each other texts; only the handlers know what the texts mean. */
 export interface Cluster {
   /** This node's name. */
   readonly node: string;
 
-  /** Joins. Resolves when all other nodes know of this one, or after a while where that cannot be. */
+  /** Joins. Resolves when all other nodes know this node, or after some seconds if that is not possible. */
   start(): Promise<void>;
 
-  /** The nodes that are alive, this one among them. One that died stays for some seconds. */
+  /** The nodes that are alive, including this one. A node that died stays in the list for some seconds. */
   nodes(): readonly ClusterNode[];
 
-  /** Tells all other nodes, or one of them. In order, at most once: a message can be lost. */
+  /** Sends a message to all other nodes, or to one: in order, at most once. A message can get lost. */
   tell(topic: string, body: string, node?: string): void;
 
-  /** Asks all nodes, this one too. Resolves when all have answered, or after so many milliseconds; never rejects. */
+  /**
+   * Asks all nodes, this one too. Resolves when all have answered; after so many milliseconds it waits only for this
+   * one. Never rejects.
+   */
   ask(topic: string, body: string, withinMs: number): Promise<Answers>;
 
-  /** Sets the handler of a topic; there is one each. */
+  /** Sets the handler of a topic. A topic has one handler. */
   handle(topic: string, handler: Handler): void;
 
   /** Leaves. Idempotent. */

@@ -14,7 +14,7 @@ export class Handlers {
     this.#handlers.set(topic, handler);
   }
 
-  /** What the topic's handler answers; undefined if there is none, or it fails. */
+  /** The answer of the topic's handler; undefined if there is no handler, or if it fails. */
   async call(topic: string, body: string, from: string): Promise<string | undefined> {
     try {
       return await this.#handlers.get(topic)?.(body, from);

@@ -9,14 +9,14 @@ interface ClusterSettings {
   readonly redisPrefix: string;
   /** This node's name. */
   readonly node: string;
-  /** What this node reports of itself. */
+  /** This node's report about itself. */
   readonly report: () => string;
-  /** Aborted when the server is to stop. */
+  /** Aborted when the server stops. */
   readonly stopping: AbortSignal;
   readonly log: Logger;
 }
 
-/** The cluster that goes with each kind of journal. Drivers are loaded only where the setting asks for them. */
+/** The cluster for each kind of journal. A driver is loaded only if the setting asks for it. */
 export const clusters = {
   disk: async (settings: ClusterSettings): Promise<Cluster> => new LocalCluster(settings),
   memory: async (settings: ClusterSettings): Promise<Cluster> => new LocalCluster(settings),

@@ -2,7 +2,7 @@ import type { Logger } from 'pino';
 import type { Answers, Cluster, ClusterNode, Handler } from './cluster.js';
 import { Handlers } from './handlers.js';
 
-/** One node, and nobody else. */
+/** A cluster of one node. */
 export class LocalCluster implements Cluster {
   readonly node: string;
   readonly #report: () => string;

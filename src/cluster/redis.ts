@@ -6,9 +6,9 @@ import { openRedis, type RedisClient } from '../redis/client.js';
 import type { Answers, Cluster, ClusterNode, Handler } from './cluster.js';
 import { Handlers } from './handlers.js';
 
-// A message that is not sent by then is lost.
+// A message that is not sent in this time is lost.
 const COMMAND_TIMEOUT_MS = 2000;
-// A node that cannot hear the others by then starts all the same: it serves its clients.
+// After this time a node starts even if it cannot hear the others: it can serve its clients.
 const START_MS = 2000;
 const HEARTBEAT_MS = 1000;
 // A node without a heartbeat for so long is gone.
@@ -18,19 +18,19 @@ const ARRIVAL_MS = 100;
 
 /**
  * The heartbeat of a node. KEYS[1]: a hash with the time and the report of each node. ARGV: the node, its report, the
- * milliseconds after which a silent node is gone. Returns each node that is alive, with its report.
+ * milliseconds after which a silent node is gone. Returns the nodes that are alive, each with its report.
  */
 const HEARTBEAT = `
   local time = redis.call('TIME')
   local now = time[1] * 1000 + math.floor(time[2] / 1000)
-  -- A full Redis refuses a script that begins with a write which needs memory.
+  -- Begins with HDEL: a full Redis refuses a script whose first write needs memory.
   redis.call('HDEL', KEYS[1], '')
   redis.call('HSET', KEYS[1], ARGV[1], string.format('%.0f ', now) .. ARGV[2])
   local alive = {}
   local nodes = redis.call('HGETALL', KEYS[1])
   for at = 1, #nodes, 2 do
     local beaten, report = string.match(nodes[at + 1], '^(%d+) (.*)$')
-    -- Also far in the future: then the clock of Redis was set back, and a node that lives beats again at once.
+    -- Or far in the future: then the clock of Redis was set back. A living node beats again at once.
     if not beaten or math.abs(now - beaten) > tonumber(ARGV[3]) then
       redis.call('HDEL', KEYS[1], nodes[at])
     else
@@ -42,13 +42,13 @@ const HEARTBEAT = `
 
 export interface RedisClusterOptions {
   readonly url: string;
-  /** What its channels begin with: who has the same one is of the same cluster. */
+  /** Its channels begin with this. Nodes with the same prefix are one cluster. */
   readonly prefix: string;
   /** This node's name. */
   readonly node: string;
-  /** What this node reports of itself. */
+  /** This node's report about itself. */
   readonly report: () => string;
-  /** Aborted when the server is to stop, also while it still starts. */
+  /** Aborted when the server stops, even while it still starts. */
   readonly stopping: AbortSignal;
   readonly log: Logger;
 }
@@ -66,14 +66,14 @@ const Message = z.discriminatedUnion('kind', [
   z.object({ kind: z.literal('message'), from: z.string(), topic: z.string(), body: z.string() }),
 ]);
 
-/** A question of ours that is not answered by all yet. */
+/** A question of this node that some nodes have not answered yet. */
 interface Asked {
   readonly waiting: Set<string>;
   readonly answers: string[];
   readonly done: () => void;
 }
 
-/** Nodes that talk over Redis Pub/Sub. A question that is lost on the way makes its answers partial. */
+/** Nodes that talk over Redis Pub/Sub. If a question gets lost, its answers are partial. */
 export class RedisCluster implements Cluster {
   readonly node: string;
   readonly #options: RedisClusterOptions;
@@ -89,7 +89,7 @@ export class RedisCluster implements Cluster {
   #nodes: readonly ClusterNode[];
   #numbers = 0;
   #beating: Promise<void> | undefined;
-  /** Logged once, until it works again. */
+  /** An outage is logged once. */
   #isInTrouble = false;
   #stopped: Promise<void> | undefined;
 
@@ -164,7 +164,7 @@ export class RedisCluster implements Cluster {
   async #stop(): Promise<void> {
     this.#stopping.abort();
     await this.#beating;
-    // Without this the others wait until we are gone for long.
+    // Otherwise the others wait for our answers until we count as gone.
     await this.#commands.hdel(this.#nodesKey, this.node).catch(error => this.#failed(error));
     this.#commands.disconnect();
     this.#listener.disconnect();
@@ -176,7 +176,7 @@ export class RedisCluster implements Cluster {
       await pause(HEARTBEAT_MS, signal);
       if (signal.aborted) return;
       await this.#beat();
-      // Nothing else is written to it, and without that a dead network is not noticed.
+      // Nothing else is written on this connection, and without writes a dead network is not noticed.
       if (this.#listener.status === 'ready') this.#listener.ping().catch(error => this.#failed(error));
     }
   }
@@ -204,7 +204,7 @@ export class RedisCluster implements Cluster {
 
   async #hear(text: string): Promise<void> {
     const message = parse(text);
-    // Somebody else's.
+    // It is another program's, or our own.
     if (message === undefined || message.from === this.node) return;
     const { kind, from } = message;
     if (kind === 'answer') return this.#note(message.number, from, message.body);
@@ -243,7 +243,7 @@ export class RedisCluster implements Cluster {
   }
 }
 
-/** @param reply names and reports in turn */
+/** @param reply a name, its report, the next name, … */
 function nodesOf(reply: readonly string[]): ClusterNode[] {
   const nodes: ClusterNode[] = [];
   for (let index = 0; index + 1 < reply.length; index += 2)
