@@ -2,7 +2,7 @@ import type { Journal } from '../journal/journal.js';
 import { compareMoments, type Moment, parseId } from '../model/id.js';
 import type { Window } from './window.js';
 
-// Longer than a node is usually behind, short enough for a page that waits.
+// Nodes are seldom further behind. A page should not wait longer.
 const LONGEST_WAIT_MS = 2000;
 
 interface Waiting {
@@ -10,7 +10,7 @@ interface Waiting {
   readonly done: () => void;
 }
 
-/** Clients can bring a cursor from a node that is ahead of this one: they wait until this node has caught up. */
+/** A client may bring a cursor from a node that is ahead of this one. Then it waits until this node has caught up. */
 export class CatchUp {
   readonly #journal: Journal;
   readonly #window: Window;
@@ -21,7 +21,7 @@ export class CatchUp {
     this.#window = window;
   }
 
-  /** Resolves when this node has caught up with a cursor, after two seconds, or if no node ever gave that cursor. */
+  /** Resolves when this node has caught up with a cursor, after two seconds, or if no node ever gave this cursor. */
   async wait(cursor: string): Promise<void> {
     const moment = parseId(cursor);
     if (moment === undefined) return;
@@ -39,13 +39,13 @@ export class CatchUp {
           const last = parseId(newest);
           if (!this.#window.isAhead(cursor) || (last && compareMoments(moment, last) > 0)) done();
         },
-        // As long as the journal cannot be asked, the entry may still come.
+        // If the journal cannot be asked, the entry may still come.
         () => undefined,
       );
     });
   }
 
-  /** An entry was delivered: clients that wait for it, or for an older one, go on. */
+  /** Call this when an entry was delivered: clients that wait for it, or for an older one, go on. */
   delivered(entry: Moment): void {
     for (const { moment, done } of this.#waiting) if (compareMoments(moment, entry) <= 0) done();
   }

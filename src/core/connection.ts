@@ -6,74 +6,74 @@ import type { Entry } from '../model/notification.js';
 import type { FrameNode } from './frame-node.js';
 import type { Seen } from './seen.js';
 
-/** The socket under a connection, as the core needs it. */
+/** A connection's socket, as far as the core needs it. */
 export interface Socket {
   /** Bytes written that the kernel has not taken yet. */
   readonly waiting: number;
-  /** Writes whole frames, in order. `taken` is called when the kernel has taken them and all before. */
+  /** Writes whole frames, in order. `taken` is called when the kernel has taken these and all earlier bytes. */
   write(bytes: Buffer, taken?: () => void): void;
-  /** Closes after what was written. No write comes after it. */
+  /** Sends everything written before, then closes. Nothing may be written after it. */
   close(reason: CloseReason): void;
 }
 
-/** How one protocol looks on the wire. There is one object for each: frames are cached by it. */
+/** How one protocol encodes frames. There is one object for each protocol: cached frames are found by it. */
 export interface Wire {
   /** The protocol's name, for operators. */
   readonly protocol: string;
-  /** The bytes of one whole frame; `room` is named only if the entry came through it. */
+  /** The bytes of one whole frame. `room` is the room that the entry came through, if it came through one. */
   notification(entry: Entry, room: string | undefined): Buffer;
-  /** What a client is told when it is closed. */
+  /** The code and text that a client gets when it is closed. */
   closing(reason: CloseReason): { readonly code: number; readonly text: string };
 }
 
-/** What a connection, or a room that it joins, begins with. */
+/** The point where a connection, or a room that it joins, begins. */
 export interface StartPoint {
-  /** The cursor: what follows is newer than this. */
+  /** The cursor: everything that follows is newer. */
   readonly id: Id;
-  /** Whether the past since the cursor that was given is complete; undefined if none was given. */
+  /** Whether everything since the client's cursor comes; undefined if the client gave no cursor. */
   readonly recovered: boolean | undefined;
 }
 
 /**
- * A connection that is not live: it is served from the window, at the pace of its socket. All positions
- * are the window's. While past rooms are being replayed, the cursor stands still.
+ * The state of a connection that is not live. It is served from the window, at the pace of its socket. All positions
+ * are the window's. While pasts of rooms are replayed, the cursor stands still.
  */
 export interface Reading {
-  /** Everything before it was sent, or is not for this connection. */
+  /** Every entry before this position was sent, or is not for this connection. */
   cursor: number;
-  /** Entries of an address before its position are history: expired ones are not replayed. */
+  /** For each address: entries before this position are history, and are not replayed if their ttl is over. */
   readonly past: Map<Address, number>;
-  /** Rooms whose past was asked for later, in the order of asking. */
+  /** Pasts of rooms that were requested after the connection was opened, in this order. */
   readonly replays: Replay[];
-  /** It waits to be served. */
+  /** Whether the connection waits to be served. */
   isQueued: boolean;
 }
 
-/** The past of one room, on its way to a connection. */
+/** The past of one room that is being sent to a connection. */
 export interface Replay {
   readonly address: Address;
   readonly from: number;
-  /** The first position that is not part of it. */
+  /** The first position after the past. */
   readonly until: number;
-  /** What is before it was sent. */
+  /** Everything before this position was sent. */
   next: number;
 }
 
-/** What the core knows of one connection. Its fields belong to the core; everybody else reads `id` and `user`. */
+/** What the core knows of one connection. Its fields belong to the core; others read only `id`, `user` and `closed`. */
 export class Connection {
   readonly id = newConnectionId();
   readonly socket: Socket;
   readonly wire: Wire;
   user: string | undefined;
-  /** The address, and the window's position from which on it is this connection's. */
+  /** The joined addresses, each with the window's position from which the connection gets its entries. */
   readonly joined = new Map<Address, number>();
-  /** Undefined while live. */
+  /** Undefined while the connection is live. */
   reading: Reading | undefined;
-  /** What it saw through addresses that it has left: the past of another address may contain the same entries. */
+  /** Entries that came through addresses that were left: the past of another address may contain them too. */
   seen: Seen | undefined;
   /** The frames that wait for the end of this turn of the event loop. */
   pending: FrameNode | undefined;
-  /** Number of the last delivery that reached it. */
+  /** Number of the last delivery that reached this connection. */
   lastDelivery = 0;
   closed = false;
 
@@ -83,7 +83,7 @@ export class Connection {
     this.user = user;
   }
 
-  /** The addresses that it listens to without joining. */
+  /** The addresses that a connection listens to without joining. */
   ownAddresses(): Address[] {
     const own: Address[] = [BROADCAST, connectionAddress(this.id)];
     if (this.user !== undefined) own.push(userAddress(this.user));

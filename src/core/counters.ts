@@ -2,13 +2,13 @@ import type { EndReason } from '../model/close.js';
 import type { Connection } from './connection.js';
 import type { Observer } from './observer.js';
 
-/** Plain numbers for operators, since the start. Whoever does something adds to them; metrics read them. */
+/** Numbers for operators, since the start. Parts of the core add to them; metrics read them. */
 export class Counters implements Observer {
-  /** Notifications accepted, duplicates left out. */
+  /** Notifications accepted, without duplicates. */
   published = 0;
   /** Frames of notifications that were handed to connections. */
   deliveredFrames = 0;
-  /** Bytes that were written to connections, all frames together. */
+  /** Bytes of all frames that were written to connections. */
   writtenBytes = 0;
   /** How often a live connection did not keep up. */
   fellBehind = 0;

@@ -3,40 +3,40 @@ import { compareMoments, type Id, type Moment, parseId } from '../model/id.js';
 import type { Entry } from '../model/notification.js';
 
 const TOPIC = 'counts';
-// A count that nobody asks for belongs to an append that failed although its entry was written.
+// An append can fail although its entry was written. Then nobody asks for its count, which is dropped after this time.
 const UNASKED_MS = 5000;
 const NOBODY: Set<string> = new Set();
 
 /** How many connections an entry was addressed to. */
 export interface Total {
   readonly connections: number;
-  /** Not every node reported its part in time. */
+  /** Some nodes did not report their part in time. */
   readonly partial: boolean;
 }
 
-/** What is known of one entry of this node. */
+/** The count of one entry of this node, so far. */
 interface Count {
   connections: number;
   /** Nodes that have not reported yet. */
   readonly waiting: Set<string>;
-  /** A node was not waited for. */
+  /** The count does not wait for every node. */
   partial: boolean;
-  /** When it ends in any case, in milliseconds of `performance.now`. */
+  /** When the count ends at the latest, in milliseconds of `performance.now`. */
   deadline: number;
   done: ((total: Total) => void) | undefined;
 }
 
 /**
- * Counts how many connections the entries of this node were addressed to, on all nodes: each node reports its part to
+ * Counts how many connections, on all nodes, the entries of this node were addressed to. Each node reports its part to
  * the node that appended the entry.
  */
 export class Counts {
   readonly #cluster: Cluster;
   readonly #boundMs: number;
   readonly #open = new Map<string, Count>();
-  /** Parts of other nodes' entries that go out at the end of the turn: ids and numbers in turn. */
+  /** Parts for entries of other nodes, sent at the end of the turn: id, number, id, number, … */
   readonly #reports = new Map<string, (string | number)[]>();
-  /** Nodes that did not report in time. They are not waited for until they report again. */
+  /** Nodes that did not report in time. Counts do not wait for them until they report again. */
   readonly #silent = new Set<string>();
   /** The last entry that this node has delivered. */
   #delivered: Moment | undefined;
@@ -45,14 +45,14 @@ export class Counts {
   #timerAt = Number.POSITIVE_INFINITY;
   #onIdle: (() => void) | undefined;
 
-  /** @param boundMs how long the other nodes are waited for, in milliseconds */
+  /** @param boundMs how long to wait for other nodes, in milliseconds */
   constructor(cluster: Cluster, boundMs: number) {
     this.#cluster = cluster;
     this.#boundMs = boundMs;
     cluster.handle(TOPIC, (report, node) => this.#hear(report, node));
   }
 
-  /** This node has delivered an entry to so many connections. */
+  /** Call this when this node has delivered an entry to so many connections. */
   delivered(entry: Entry, connections: number): void {
     const { id, node } = entry;
     this.#delivered = entry;
@@ -63,7 +63,7 @@ export class Counts {
     else this.#report(node, id, connections);
   }
 
-  /** Resolves when all nodes have reported, or the bound is over. For each entry that this node appended, once. */
+  /** Resolves when all nodes have reported, or after the bound. Call it once for each entry of this node. */
   total(id: Id): Total | Promise<Total> {
     const count = this.#countOf(id);
     if (count.waiting.size === 0) {
@@ -77,7 +77,7 @@ export class Counts {
     });
   }
 
-  /** Resolves when nothing is waited for: within the bound, once nothing new is asked for. */
+  /** Resolves when nobody waits for a total: within the bound, if no new total is asked for. */
   async idle(): Promise<void> {
     while ([...this.#open.values()].some(({ done }) => done !== undefined))
       await new Promise<void>(resolve => {
@@ -100,21 +100,21 @@ export class Counts {
 
   #hear(report: string, node: string): undefined {
     this.#silent.delete(node);
-    const words = report.split(' ');
-    for (let index = 0; index + 1 < words.length; index += 2) {
-      const id = words[index] ?? '';
-      if (this.#open.has(id) || this.#isStillToCome(id)) this.#add(id, node, Number(words[index + 1]));
+    const parts = report.split(' ');
+    for (let index = 0; index + 1 < parts.length; index += 2) {
+      const id = parts[index] ?? '';
+      if (this.#open.has(id) || this.#isStillToCome(id)) this.#add(id, node, Number(parts[index + 1]));
     }
   }
 
-  /** Whether this node has yet to deliver an entry. If it has, and knows no count, the report is too late. */
+  /** Whether this node will still deliver an entry. If not, and there is no count, the report is too late. */
   #isStillToCome(id: string): boolean {
     const moment = parseId(id);
     if (moment === undefined) return false;
     return this.#delivered === undefined || compareMoments(moment, this.#delivered) > 0;
   }
 
-  /** The first part of a node holds; a node that is not waited for has none. */
+  /** Adds a node's part. Only the first part of a node counts, and only while the count waits for this node. */
   #add(id: string, node: string, connections: number): void {
     const count = this.#countOf(id);
     if (!Number.isSafeInteger(connections) || !count.waiting.delete(node)) return;
@@ -122,7 +122,7 @@ export class Counts {
     if (count.waiting.size === 0) this.#end(id, count);
   }
 
-  /** Reports can come before this node has delivered the entry, and that before it is known to be written. */
+  /** Makes a missing count: reports can come before this node delivers the entry, and before its append resolves. */
   #countOf(id: string): Count {
     const known = this.#open.get(id);
     if (known !== undefined) return known;
@@ -143,7 +143,7 @@ export class Counts {
     this.#onIdle?.();
   }
 
-  /** Waits for a node no longer, for whichever entry. */
+  /** Stops waiting for a node, in all counts. */
   #giveUp(node: string): void {
     this.#silent.add(node);
     for (const [id, count] of this.#open) {
@@ -153,7 +153,7 @@ export class Counts {
     }
   }
 
-  /** Nodes that are gone are not waited for, and need not be remembered. */
+  /** Stops waiting for nodes that are gone, and forgets them. */
   #forgetGone(): void {
     const alive = new Set(this.#cluster.nodes().map(({ node }) => node));
     for (const node of this.#silent) if (!alive.has(node)) this.#silent.delete(node);

@@ -17,14 +17,14 @@ export class FrameNode {
     this.length = (parent?.length ?? 0) + frame.length;
   }
 
-  /** The node for these frames, then `frame`. */
+  /** The node for the frames of this node, then `frame`. */
   plus(frame: Buffer): FrameNode {
     const last = this.#lastChild;
     if (last !== undefined && last.#frame === frame) return last;
     return this.#otherChild(frame);
   }
 
-  /** The frames from the root to here, joined once. */
+  /** The frames from the root to this node, joined once. */
   bytes(): Buffer {
     if (this.#bytes !== undefined) return this.#bytes;
     if (this.length === this.#frame.length) return this.#frame;

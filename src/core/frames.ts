@@ -3,15 +3,15 @@ import type { Wire } from './connection.js';
 
 const MAX_BYTES = 4 * 1024 * 1024;
 
-/** The frames of an entry that came through one room, by wire; nearly always one. */
+/** The frames of an entry that came through one room, by wire. There is nearly always only one. */
 type Forms = { readonly wire: Wire; readonly bytes: Buffer }[];
 
-/** Each wire form of an entry encoded once, for as long as the cache has room: the last few megabytes of frames. */
+/** A cache of frames, up to a few megabytes: while they fit, each wire encodes an entry only once. */
 export class Frames {
   readonly #frames = new Map<Entry, Map<string | undefined, Forms>>();
   #bytes = 0;
 
-  /** The frame of an entry that came through `room`; the same Buffer object for the same three. */
+  /** The frame of an entry that came through `room`. While it is cached, it is the same Buffer object. */
   of(entry: Entry, room: string | undefined, wire: Wire): Buffer {
     const forms = this.#formsOf(entry, room);
     const found = forms.find(form => form.wire === wire);

@@ -8,7 +8,7 @@ import type { Reader } from './reader.js';
 
 const CONNECTION_PREFIX = 'connection:';
 
-/** Who listens to what on this process, and the one pass over them that delivers. */
+/** Knows which connections of this process listen to which addresses, and delivers entries to them. */
 export class Hub {
   readonly #coalescer: Coalescer;
   readonly #reader: Reader;
@@ -30,12 +30,12 @@ export class Hub {
     return this.#connections.size;
   }
 
-  /** Rooms that somebody is in. */
+  /** Rooms with at least one connection. */
   get rooms(): number {
     return this.#rooms;
   }
 
-  /** Users that are connected. */
+  /** Users with at least one connection. */
   get users(): number {
     return this.#listeners.size - this.#rooms;
   }
@@ -97,14 +97,14 @@ export class Hub {
   }
 
   /**
-   * Hands an entry to every connection that it is addressed to, once, through the first of its addresses that
-   * reaches it. Returns how many those are, readers included: they get it from the window.
+   * Delivers an entry once to each connection that it is addressed to, through the first of its addresses that reaches
+   * the connection. Returns how many these are. Readers count too: they get the entry from the window.
    */
   deliver(entry: Entry, position: number): number {
     const delivery = ++this.#deliveries;
     let reached = 0;
     let sent = 0;
-    // Counted as reached already, they are passed over.
+    // They count as reached, so they are skipped.
     for (const id of entry.notification.except) {
       const connection = this.#connections.get(id);
       if (connection !== undefined) connection.lastDelivery = delivery;

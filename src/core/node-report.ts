@@ -1,7 +1,7 @@
-/** What a node reports of itself to the others, for operators. */
+/** A node's report about itself to the others, for operators. */
 export interface NodeReport {
   readonly connections: number;
-  /** How far it is behind in the journal, in milliseconds. */
+  /** How far the node is behind the journal, in milliseconds. */
   readonly lagMs: number;
 }
 
@@ -11,6 +11,6 @@ export function writeNodeReport({ connections, lagMs }: NodeReport): string {
 
 /** Another version may report more, or less. */
 export function readNodeReport(text: string): NodeReport {
-  const [connections = 0, lagMs = 0] = text.split(' ').map(word => Number(word) || 0);
+  const [connections = 0, lagMs = 0] = text.split(' ').map(part => Number(part) || 0);
   return { connections, lagMs };
 }

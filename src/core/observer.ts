@@ -2,8 +2,8 @@ import type { EndReason } from '../model/close.js';
 import type { Connection } from './connection.js';
 
 /**
- * Watches the connections of this process. It is called at once, in the order of events, and must not throw. A
- * connection that ends leaves its rooms first.
+ * Watches the connections of this process. Its methods are called at once, in the order of events, and must not throw.
+ * A connection that ends leaves its rooms first.
  */
 export interface Observer {
   opened(connection: Connection): void;

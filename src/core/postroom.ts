@@ -22,21 +22,21 @@ import { Window } from './window.js';
 
 const TRIM_INTERVAL_MS = 1000;
 const RETRY_AFTER_SECONDS = 1;
-// How long a publisher waits for the other nodes' part of the count.
+// How long a publisher waits for the counts of other nodes.
 const COUNT_MS = 250;
 
-/** What a publisher learns. */
+/** The answer to a publisher. */
 export interface Receipt {
   readonly id: Id;
-  /** Open connections that it was addressed to, on all nodes; readers are counted, too. 0 is a normal answer. */
+  /** Open connections on all nodes that it was addressed to, readers included. 0 is a normal answer. */
   readonly connections: number;
-  /** The key was there already: nothing was sent, `id` is that of the first. */
+  /** The key was used before: nothing was sent, and `id` is the id of the first notification. */
   readonly duplicate: boolean;
-  /** Not every node reported its part of `connections` in time; else it is absent. */
+  /** Present if some node did not report its part of `connections` in time. */
   readonly partial?: true;
 }
 
-/** The core: notifications go into the journal, and what the journal delivers goes to connections. It needs no server. */
+/** The core: puts notifications into the journal, and sends its entries to connections. It needs no server. */
 export class Postroom {
   readonly counters = new Counters();
   readonly #observers: readonly Observer[];
@@ -50,7 +50,7 @@ export class Postroom {
   readonly #subscriptions: Subscriptions;
   readonly #catchUp: CatchUp;
   #trimming: NodeJS.Timeout | undefined;
-  /** The past is in the window: what comes now is new. */
+  /** Whether the past is in the window. Later entries are new. */
   #isLoaded = false;
   #phase: 'starting' | 'open' | 'draining' = 'starting';
   readonly #isShared: boolean;
@@ -58,7 +58,7 @@ export class Postroom {
   /**
    * @param options.isShared whether other nodes may share the journal
    * @param options.observers watch the connections of this process
-   * @param options.failed told of an error of ours in serving one connection, which is closed for it
+   * @param options.failed called with an error of ours in serving one connection, which is then closed
    */
   constructor(options: {
     journal: Journal;
@@ -101,7 +101,7 @@ export class Postroom {
     this.#catchUp = new CatchUp(this.#journal, this.#window);
   }
 
-  /** Takes in the retained past; resolves when notifications and connections can come. */
+  /** Loads the retained past. Resolves when notifications and connections can come. */
   async start(): Promise<void> {
     const past = await this.#journal.follow({
       deliver: entry => this.#deliver(entry),
@@ -112,11 +112,11 @@ export class Postroom {
     await this.#cluster.start();
     this.#trimming = setInterval(() => this.#trim(), TRIM_INTERVAL_MS);
     this.#trimming.unref();
-    // It may have been told to stop meanwhile.
+    // It may have been stopped meanwhile.
     if (this.#phase === 'starting') this.#phase = 'open';
   }
 
-  /** Refuses notifications from now on; those under way finish. */
+  /** Refuses notifications from now on. Running calls of `publish` still finish. */
   stopAccepting(): void {
     this.#phase = 'draining';
   }
@@ -127,12 +127,12 @@ export class Postroom {
     await this.#counts.idle();
   }
 
-  /** Whether notifications are taken: started, not stopping, with a journal that works. */
+  /** Whether it takes notifications: it has started, is not stopping, and its journal works. */
   get ready(): boolean {
     return this.#phase === 'open' && this.#journal.status().available;
   }
 
-  /** Whether connections are taken: also while the journal has a fault, since what they have joined is known. */
+  /** Whether it takes connections. It does so even if the journal does not work: the window is enough for them. */
   get open(): boolean {
     return this.#phase === 'open';
   }
@@ -142,7 +142,7 @@ export class Postroom {
     return this.ready ? 'ok' : 'degraded';
   }
 
-  /** Figures for operators. */
+  /** Numbers for operators. */
   get stats() {
     return {
       connections: this.#hub.connections,
@@ -159,14 +159,15 @@ export class Postroom {
     };
   }
 
-  /** What this node reports to the others. */
+  /** This node's report to the others. */
   get nodeReport(): string {
     return writeNodeReport({ connections: this.#hub.connections, lagMs: this.#journal.status().lagMs });
   }
 
   /**
-   * Accepts a notification: when this resolves it is in the journal. Rejects with a Problem (`unavailable`)
-   * when it could not be. Calls that follow each other without waiting keep their order.
+   * Accepts a notification. Resolves when it is in the journal and counted. Rejects with a Problem: `unavailable` if it
+   * cannot be taken now, `key_reused` if its key stands for another notification. Calls keep their order, even if one
+   * does not wait for the other.
    */
   async publish(notification: Notification): Promise<Receipt> {
     if (this.#phase !== 'open')
@@ -178,19 +179,19 @@ export class Postroom {
     return { id, connections, duplicate, ...(partial && { partial }) };
   }
 
-  /** Whether a client comes with a cursor of another node that is further than this one. */
+  /** Whether a cursor comes from a node that is ahead of this one. */
   isAhead(since: string): boolean {
     return this.#isShared && this.#window.isAhead(since);
   }
 
-  /** Resolves when this node has caught up with a cursor, after two seconds, or if no node ever gave that cursor. */
+  /** Resolves when this node has caught up with a cursor, after two seconds, or if no node ever gave this cursor. */
   catchUp(since: string): Promise<void> {
     return this.#catchUp.wait(since);
   }
 
   /**
-   * A new connection with the rooms it joins at once. With `since`, everything after it that is addressed to
-   * the connection comes first. Frames sent in this turn come before the replay.
+   * Adds a connection and its first rooms. With `since`, it first gets everything after this cursor that is addressed
+   * to it. Frames sent in this turn come before the replay.
    */
   connect(
     socket: Socket,
@@ -206,8 +207,8 @@ export class Postroom {
   }
 
   /**
-   * Joins a room, from now on; with `since`, the room's past after it comes first. Joining again changes
-   * nothing, but brings the past that is asked for and was not sent yet.
+   * Joins a room from now on. With `since`, the room's past after this cursor comes first. Joining again only brings
+   * the requested past that was not sent yet.
    */
   subscribe(connection: Connection, room: string, since?: string): StartPoint {
     const wasIn = this.isIn(connection, room);
@@ -216,29 +217,27 @@ export class Postroom {
     return start;
   }
 
-  /** Leaves a room; nothing of it comes after what was sent so far. */
+  /** Leaves a room: the connection gets nothing more of it. */
   unsubscribe(connection: Connection, room: string): void {
     if (!this.isIn(connection, room)) return;
     this.#notify(observer => observer.left(connection, room));
     this.#subscriptions.leave(connection, room);
   }
 
-  /** Makes a connection a user's, from now on. Only for a connection without a user. */
+  /** Sets the user of a connection that has none: it gets the user's notifications from now on. */
   identify(connection: Connection, user: string): void {
     this.#subscriptions.identify(connection, user);
   }
 
-  /** Whether a connection has joined a room. */
   isIn(connection: Connection, room: string): boolean {
     return this.#subscriptions.has(connection, room);
   }
 
-  /** The rooms that a connection has joined. */
   roomsOf(connection: Connection): string[] {
     return this.#subscriptions.roomsOf(connection);
   }
 
-  /** Sends one connection a frame, in its place among the notifications. */
+  /** Sends a frame to one connection, in order with its notifications. */
   send(connection: Connection, frame: Buffer): void {
     if (!connection.closed) this.#coalescer.send(connection, frame);
   }
@@ -248,7 +247,6 @@ export class Postroom {
     this.#coalescer.flush(connection);
   }
 
-  /** Bytes that wait for a connection. */
   waiting(connection: Connection): number {
     return this.#coalescer.waiting(connection);
   }
@@ -263,7 +261,7 @@ export class Postroom {
     return this.#hub.count(userAddress(user));
   }
 
-  /** Closes a connection after the frames that wait for it, saying why. Idempotent. */
+  /** Closes a connection with a reason, after the frames that wait for it. Idempotent. */
   close(connection: Connection, reason: CloseReason): void {
     if (connection.closed) return;
     this.#coalescer.flush(connection);
@@ -285,8 +283,8 @@ export class Postroom {
     this.#notify(observer => observer.closed(connection, reason));
   }
 
-  #notify(tell: (observer: Observer) => void): void {
-    for (const observer of this.#observers) tell(observer);
+  #notify(call: (observer: Observer) => void): void {
+    for (const observer of this.#observers) call(observer);
   }
 
   #nodes() {
@@ -302,15 +300,15 @@ export class Postroom {
   }
 
   #trim(): void {
-    // The rest in the next turn.
+    // The rest is trimmed in the next turn.
     if (!this.#window.trim()) this.#coalescer.schedule();
   }
 
-  /** No client of this node heard what was skipped: all have to load their state anew. */
+  /** No client of this node heard the skipped entries: all must load their state anew. */
   #skip(until: Id): void {
     this.#window.forget(until);
     const connections = this.#hub.takeAll();
-    // No client may hear what comes after the gap before it is closed.
+    // Readers must not go on: before a client is closed, it must not hear anything after the gap.
     for (const connection of connections) connection.reading = undefined;
     void inTurns(connections, connection => this.close(connection, 'fell_behind'));
   }

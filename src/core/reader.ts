@@ -10,9 +10,9 @@ import type { Frames } from './frames.js';
 import type { Coalescer } from './coalescer.js';
 import type { Window } from './window.js';
 
-// Bytes that a reader is given at a time: enough for a good pace, little enough that thousands take turns.
+// A reader gets so many bytes at a time: enough for a good pace, few enough that thousands can take turns.
 const CHUNK_BYTES = 64 * 1024;
-// Entries looked at for one reader before the others get their turn: about a millisecond.
+// A reader looks at so many entries before the others get their turn: about a millisecond.
 const MAX_STEPS = 1024;
 
 /** Entries that may still be looked at in this turn. */
@@ -24,19 +24,18 @@ interface Steps {
 interface Head {
   readonly address: Address;
   positions: Fifo<number>;
-  /** The index of its next position among these. */
+  /** The index of the next position in `positions`. */
   at: number;
-  /** Its next position. */
   next: number;
-  /** Before this position it is history: what has a ttl that is over is not brought. */
+  /** Entries before this position are history: they are not sent if their ttl is over. */
   readonly historyUntil: number;
 }
 
 /**
- * Serves the connections that are not live, each from its own cursor in the window and at the pace of its
- * socket: those that came with `since`, those that asked for a room's past, those that did not keep up. In
- * the turn in which one reaches the newest entry it is live. That step is synchronous, so nothing comes between.
- * Readers take turns, and what one costs is what it is sent: addresses are merged, not searched for each entry.
+ * Serves the connections that are not live: they came with `since`, asked for a room's past, or did not keep up. Each
+ * is served from its own cursor in the window, at the pace of its socket. When one reaches the newest entry, it becomes
+ * live. That step is synchronous, so nothing comes between. Readers take turns. A reader costs only as much as it is
+ * sent: its addresses are merged, not searched for each entry.
  */
 export class Reader {
   readonly #window: Window;
@@ -53,7 +52,7 @@ export class Reader {
     frames: Frames;
     counters: Counters;
     maxBufferedBytes: number;
-    /** Told of an error of ours in serving a connection. */
+    /** Called with an error of ours in serving a connection. */
     failed: (connection: Connection, error: unknown) => void;
     close: (connection: Connection, reason: CloseReason) => void;
   }) {
@@ -77,13 +76,13 @@ export class Reader {
     return connection.reading?.cursor ?? this.#window.end;
   }
 
-  /** Everything before this position was sent to a connection, also of a past that it asked for. */
+  /** Everything before this position was sent to a connection, including pasts that it asked for. */
   settled(connection: Connection): number {
     const replays = connection.reading?.replays ?? [];
     return replays.reduce((least, { next }) => Math.min(least, next), this.position(connection));
   }
 
-  /** Starts a connection at a position of the past instead of live. All that it has joined is read from there. */
+  /** Starts a connection at a past position instead of live. All its addresses are read from there. */
   startAt(connection: Connection, position: number): void {
     const past = new Map<Address, number>();
     for (const address of connection.joined.keys()) past.set(address, this.#window.end);
@@ -92,21 +91,21 @@ export class Reader {
     this.#coalescer.awaitTaken(connection);
   }
 
-  /** Whether a live connection can take one more frame. The rule for slow ones: this, then `fallBehind`. */
+  /** Whether a live connection can take one more frame. If not, call `fallBehind`. */
   keepsUp(connection: Connection, frame: Buffer): boolean {
     const waiting = this.#coalescer.waiting(connection);
     return waiting + frame.length <= this.#maxBufferedBytes || waiting === 0;
   }
 
-  /** A live connection did not keep up: from this position on it is served at its own pace. */
+  /** Call this when a live connection does not keep up: from this position on it is served at its own pace. */
   fallBehind(connection: Connection, position: number): void {
     this.#counters.fellBehind++;
     this.#read(connection, position);
   }
 
   /**
-   * Brings the past of a room that is joined, from a position up to where its listening begins.
-   * @param listenedFrom where it began before this was asked for: what came since was live to the connection
+   * Sends the past of a joined room, from a position up to where its listening begins.
+   * @param listenedFrom where its listening began before this request: later entries were live to the connection
    */
   replay(connection: Connection, address: Address, from: number, listenedFrom: number): void {
     const reading = this.#read(connection, this.#window.end);
@@ -115,14 +114,14 @@ export class Reader {
     if (from < until) reading.replays.push({ address, from, until, next: from });
   }
 
-  /** Forgets the past of a room that was asked for and not sent yet; returns what of it was sent. */
+  /** Drops the rest of a room's past that was requested. Returns the replay, which knows how much was sent. */
   cancelReplay(connection: Connection, address: Address): Replay | undefined {
     const replays = connection.reading?.replays ?? [];
     const index = replays.findIndex(replay => replay.address === address);
     return index < 0 ? undefined : replays.splice(index, 1)[0];
   }
 
-  /** Sends what there is room for, in its turn; called when the socket has taken what it had. */
+  /** Serves a connection when its turn comes. Called when the socket has taken everything. */
   pump(connection: Connection): void {
     const { reading } = connection;
     if (reading === undefined || reading.isQueued) return;
@@ -150,7 +149,7 @@ export class Reader {
     return connection.reading;
   }
 
-  /** Returns whether all that was asked for has been sent. */
+  /** Returns whether all requested pasts have been sent. */
   #sendReplays(connection: Connection, reading: Reading, steps: Steps): boolean {
     for (let replay = reading.replays[0]; replay !== undefined; replay = reading.replays[0]) {
       if (replay.next < this.#window.first) return this.#fellOut(connection);
@@ -161,7 +160,7 @@ export class Reader {
     return true;
   }
 
-  /** Returns whether it has reached its end. */
+  /** Returns whether the replay has reached its end. */
   #sendReplay(connection: Connection, replay: Replay, steps: Steps): boolean {
     const { address, until } = replay;
     const positions = this.#window.replayableOf(address);
@@ -192,7 +191,7 @@ export class Reader {
     try {
       for (;;) {
         const next = heads.first?.next ?? this.#window.end;
-        // Passing over what is for others keeps a slow reader of a quiet room from falling out of the past.
+        // The cursor skips entries for others, so a slow reader of a quiet room does not fall out of the past.
         reading.cursor = next;
         if (next === this.#window.end) return true;
         if (steps.left === 0) return false;
@@ -205,13 +204,13 @@ export class Reader {
       let mayRenew = true;
       for (const [address, count] of over) {
         const isRenewed = this.#window.passOver(address, count, mayRenew);
-        // One list is enough for one turn.
+        // One new list is enough for one turn.
         mayRenew &&= !isRenewed;
       }
     }
   }
 
-  /** Moves the heads that stand at an entry past it. Returns the first of its addresses that brings it, if one does. */
+  /** Moves all heads at an entry past it. Returns the first of its addresses through which it is sent, if any. */
   #takeNext(heads: Heap<Head>, entry: Entry, over: Map<Address, number>): Address | undefined {
     const next = heads.first?.next;
     const isOver = this.#window.isOver(entry);
@@ -228,7 +227,7 @@ export class Reader {
     return entry.notification.addresses.find(address => bringing.includes(address));
   }
 
-  /** Where each joined address continues, the first position first. */
+  /** The heads of the joined addresses, the lowest position first. */
   #heads(connection: Connection, { cursor, past }: Reading): Heap<Head> {
     const heads = new Heap<Head>((a, b) => a.next < b.next);
     for (const [address, from] of connection.joined) {
@@ -250,7 +249,7 @@ export class Reader {
     const isHistory = head.next < head.historyUntil;
     const all = this.#window.positionsOf(head.address);
     if (isHistory && all !== undefined && (next === undefined || next >= head.historyUntil)) {
-      // From here on all of them are sent.
+      // After the history, all entries are sent.
       head.positions = all;
       head.at = all.search(position => position < head.historyUntil);
       next = all.at(head.at);
@@ -260,7 +259,7 @@ export class Reader {
     return true;
   }
 
-  /** Sends an entry if there is room for it; one that is not for this connection needs none. */
+  /** Sends an entry if it is for this connection. Returns false if there is no room for it. */
   #offer(connection: Connection, entry: Entry, address: Address): boolean {
     if (entry.notification.except.includes(connection.id)) return true;
     const frame = this.#frames.of(entry, roomOf(address), connection.wire);

@@ -1,32 +1,32 @@
 import type { Address } from '../model/address.js';
 
-// Ranges that are kept for one connection: some hundred kilobytes at the most.
+// The most ranges for one connection: at most some hundred kilobytes.
 const MAX_RANGES = 1000;
 
-/** Positions of the window from `from` on, up to `until`, which is not one of them. */
+/** Positions of the window from `from` up to `until`, not including `until`. */
 export interface Range {
   readonly from: number;
   readonly until: number;
 }
 
 /**
- * What a connection saw through addresses that it has left. The past of another address may bring the same entries
- * again: this is how they are told apart. It is bounded: a connection that leaves and joins without end loses all of it.
+ * Entries that a connection saw through addresses that it has left. The past of another address may contain the same
+ * entries: they must not be sent again. If a connection leaves and joins too often, all of this is forgotten.
  */
 export class Seen {
-  /** In order, and apart from each other. */
+  /** In order, with gaps between them. */
   readonly #ranges = new Map<Address, Range[]>();
   #count = 0;
   #forgotten = 0;
 
-  /** What was seen before this position is not known any more. */
+  /** It is not known any more what was seen before this position. */
   get forgotten(): number {
     return this.#forgotten;
   }
 
   /**
-   * Remembers a range. Returns false where that was too much, so that everything was forgotten instead.
-   * @param first what is before this position is no longer in the window
+   * Remembers a range. If there are too many, forgets everything instead, and returns false.
+   * @param first the first position that is still in the window
    */
   add(address: Address, range: Range, first: number): boolean {
     const ranges = this.#ranges.get(address) ?? [];
@@ -47,7 +47,7 @@ export class Seen {
     return false;
   }
 
-  /** Whether an address brought the entry at a position. */
+  /** Whether the entry at a position came through an address. */
   has(address: Address, position: number): boolean {
     const ranges = this.#ranges.get(address);
     if (ranges === undefined) return false;
@@ -55,7 +55,7 @@ export class Seen {
     return range !== undefined && range.from <= position;
   }
 
-  /** Drops what is no longer in the window. */
+  /** Drops ranges that are no longer in the window. */
   #trim(first: number): void {
     for (const [address, ranges] of this.#ranges) {
       const kept = ranges.slice(search(ranges, seen => seen.until <= first));
@@ -72,7 +72,7 @@ export class Seen {
   }
 }
 
-/** The first index of what is not before what is looked for. */
+/** The index of the first item for which `isBefore` is false. */
 function search<T>(items: readonly T[], isBefore: (item: T) => boolean): number {
   let low = 0;
   let high = items.length;

@@ -5,14 +5,14 @@ import type { Reader } from './reader.js';
 import { Seen } from './seen.js';
 import type { Window } from './window.js';
 
-/** Joins and leaves: from which position on an address is a connection's, and what it has seen of addresses that it left. */
+/** Joins and leaves: from which position a connection gets an address, and what it saw before it left an address. */
 export class Subscriptions {
   readonly #window: Window;
   readonly #reader: Reader;
   readonly #hub: Hub;
   readonly #fellBehind: (connection: Connection) => void;
 
-  /** @param parts.fellBehind closes a connection of which is no longer known what it has seen */
+  /** @param parts.fellBehind closes a connection if it is no longer known what it has seen */
   constructor(parts: {
     window: Window;
     reader: Reader;
@@ -25,7 +25,7 @@ export class Subscriptions {
     this.#fellBehind = parts.fellBehind;
   }
 
-  /** Begins to serve a new connection: from after a cursor if there is one and the past reaches back to it, else from now. */
+  /** Begins to serve a new connection: from a cursor on, if the past reaches back to it; else from now on. */
   open(connection: Connection, rooms: readonly string[], since: string | undefined): StartPoint {
     const past = since === undefined ? undefined : this.#window.after(since);
     const from = past ?? this.#window.end;
@@ -37,7 +37,7 @@ export class Subscriptions {
     return { id: this.#window.cursorAt(from), recovered };
   }
 
-  /** Joins a room from now on; with a cursor, the room's past after it comes first, as far as it was not sent yet. */
+  /** Joins a room from now on. With a cursor, the room's past after it comes first, except what was sent already. */
   join(connection: Connection, room: string, since: string | undefined): StartPoint {
     const address = roomAddress(room);
     const here = this.#reader.position(connection);
@@ -64,7 +64,7 @@ export class Subscriptions {
     return true;
   }
 
-  /** Makes a connection a user's, from now on. */
+  /** Sets the user of a connection, from now on. */
   identify(connection: Connection, user: string): void {
     connection.user = user;
     this.#join(connection, userAddress(user), this.#window.end);
@@ -79,31 +79,31 @@ export class Subscriptions {
   }
 
   #join(connection: Connection, address: Address, from: number): void {
-    // It is about to be closed, because it missed something.
+    // The connection missed something and is about to be closed.
     if (!this.#hub.has(connection)) return;
     connection.joined.set(address, from);
     this.#hub.join(connection, address);
   }
 
-  /** Where the past after a cursor begins; undefined if it is not complete, or if it is no longer known what was seen of it. */
+  /** Where the past after a cursor begins; undefined if it is incomplete, or unknown how much of it was seen. */
   #pastOf(connection: Connection, since: string | undefined): number | undefined {
     const past = since === undefined ? undefined : this.#window.after(since);
     return past !== undefined && past < (connection.seen?.forgotten ?? 0) ? undefined : past;
   }
 
-  /** Brings a room's past. A past of it that was asked for before, and not sent yet, still comes. */
+  /** Sends a room's past, and the rest of an earlier requested past of this room. */
   #bringPast(connection: Connection, address: Address, past: number, listenedFrom: number): void {
     const before: Replay | undefined = this.#reader.cancelReplay(connection, address);
     if (before !== undefined) this.#rememberSeen(connection, address, before.from, before.next);
     this.#reader.replay(connection, address, Math.min(past, before?.next ?? past), listenedFrom);
   }
 
-  /** The past of another room may contain the same entries: so they are not sent twice. */
+  /** Remembers what was sent, because the past of another room may contain the same entries. */
   #rememberSeen(connection: Connection, address: Address, from: number, until: number): void {
     if (connection.closed || !this.#window.hasBetween(address, from, until)) return;
     connection.seen ??= new Seen();
     const isKnown = connection.seen.add(address, { from, until }, this.#window.first);
-    // A past that is on its way could then come twice.
+    // Otherwise entries of a past that is being sent could come twice.
     if (!isKnown && (connection.reading?.replays.length ?? 0) > 0) this.#fellBehind(connection);
   }
 }

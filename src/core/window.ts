@@ -5,7 +5,7 @@ import { compareMoments, formatId, type Id, type Moment, parseId } from '../mode
 import type { Entry } from '../model/notification.js';
 import type { Retention } from '../model/retention.js';
 
-// What an address that has a past takes beside its entries: its list, and its place in the table.
+// Memory of an address with a past, without its entries: its list, and its row in the table.
 const ADDRESS_BYTES = 256;
 
 // Entries and addresses dropped in one turn of the event loop: some milliseconds.
@@ -16,19 +16,19 @@ interface Slot {
   readonly bytes: number;
 }
 
-/** What is addressed to one address: positions, in order. */
+/** The positions of the entries for one address, in order. */
 interface Past {
   readonly all: Fifo<number>;
-  /** Without those whose ttl is over, as far as that is known; undefined where no entry has a ttl. */
+  /** Without most entries whose ttl is over; undefined until an entry has a ttl. */
   replayable: Fifo<number> | undefined;
-  /** How often a reader found one in `replayable` whose ttl is over, since they were last taken out. */
+  /** How often readers found an entry in `replayable` whose ttl is over, since these were last removed. */
   passedOver: number;
 }
 
 /**
- * The recent past of the journal in memory, every entry at a position for life. Beside the entries in order
- * it keeps the positions of each address, so that a reader touches only what is addressed to it. Entries whose ttl is
- * over are kept apart from those that may be replayed, so that they are passed over once, not by every reader.
+ * The recent past of the journal in memory. An entry keeps its position for life. The positions of each address are
+ * listed, so that a reader touches only its own entries. Entries whose ttl is over leave the replayable ones, so that
+ * not every reader has to skip them.
  */
 export class Window {
   readonly #retention: Retention;
@@ -36,7 +36,7 @@ export class Window {
   readonly #slots = new Fifo<Slot>();
   readonly #pasts = new Map<Address, Past>();
   #bytes = 0;
-  /** What came before it, or at it, is gone. */
+  /** Entries at or before this moment are gone. */
   #floor: Moment = { time: 0, sequence: 0 };
   #newest: Moment = { time: 0, sequence: 0 };
 
@@ -60,7 +60,7 @@ export class Window {
     return this.#slots.size;
   }
 
-  /** Bytes that the entries, and the positions of each address, are counted with against the retention. */
+  /** Bytes of the entries, and of each address's positions. The retention limits them. */
   get bytes(): number {
     return this.#bytes + this.#pasts.size * ADDRESS_BYTES;
   }
@@ -70,7 +70,7 @@ export class Window {
     return this.#pasts.size;
   }
 
-  /** Tells how far the journal's past reaches back: to just after this id. */
+  /** Sets how far the past reaches back: it begins after this id. */
   beginAfter(id: Id): void {
     const moment = parseId(id);
     if (moment === undefined) throw new Error(`the journal's past begins after ${id}, which is no id`);
@@ -78,7 +78,7 @@ export class Window {
     if (compareMoments(moment, this.#newest) > 0) this.#newest = moment;
   }
 
-  /** Takes the next entry of the journal, newer than all before. Nothing is trimmed until `trim`. */
+  /** Adds the next entry of the journal, newer than all before. Returns its position. Only `trim` drops entries. */
   add(entry: Entry): number {
     const position = this.#slots.end;
     const bytes = weigh(entry.notification);
@@ -88,7 +88,7 @@ export class Window {
     const isReplayable = !this.isOver(entry);
     for (const address of entry.notification.addresses) {
       const past = this.#pastOf(address);
-      // Until the first that has a ttl, one list serves for both.
+      // One list is enough for both until the first entry with a ttl.
       if (entry.notification.ttl !== undefined) past.replayable ??= past.all.copy();
       past.all.push(position);
       if (isReplayable) past.replayable?.push(position);
@@ -97,8 +97,8 @@ export class Window {
   }
 
   /**
-   * Drops what is older than the retention, and the oldest of what does not fit it, as many as one turn of the event
-   * loop has time for. Returns whether that was all.
+   * Drops the oldest entries that are too old or too many for the retention, as many as one turn of the event loop has
+   * time for. Returns whether those were all.
    */
   trim(): boolean {
     const oldest = this.#now() - this.#retention.seconds * 1000;
@@ -112,7 +112,7 @@ export class Window {
     return false;
   }
 
-  /** Forgets everything: what came before this id, or at it, is gone. */
+  /** Forgets everything: entries at or before this id are gone. */
   forget(until: Id): void {
     for (
       let slot = this.#slots.at(this.#slots.first);
@@ -127,13 +127,13 @@ export class Window {
     return this.#slots.at(position)?.entry;
   }
 
-  /** Whether a cursor was given by a node that is further than this one. */
+  /** Whether a cursor comes from a node that is ahead of this one. */
   isAhead(cursor: string): boolean {
     const moment = parseId(cursor);
     return moment !== undefined && compareMoments(moment, this.#newest) > 0;
   }
 
-  /** The position after a cursor; undefined where the past no longer reaches back to it, or it was never given. */
+  /** The position after a cursor; undefined if the past no longer reaches back to it, or if it was never given. */
   after(cursor: string): number | undefined {
     const moment = parseId(cursor);
     if (moment === undefined) return undefined;
@@ -143,13 +143,13 @@ export class Window {
     return found !== undefined && compareMoments(found, moment) === 0 ? position + 1 : position;
   }
 
-  /** The cursor of one who has everything before a position. */
+  /** The cursor of a client that has everything before a position. */
   cursorAt(position: number): Id {
     if (position >= this.end) return formatId(this.#newest);
     return this.entryAt(position - 1)?.id ?? formatId(this.#floor);
   }
 
-  /** Positions of what is addressed to an address, in order. */
+  /** Positions of the entries for an address, in order; undefined if there are none. */
   positionsOf(address: Address): Fifo<number> | undefined {
     return this.#pasts.get(address)?.all;
   }
@@ -160,15 +160,15 @@ export class Window {
     return past?.replayable ?? past?.all;
   }
 
-  /** Whether the time has passed in which an entry may be replayed. */
+  /** Whether an entry's ttl is over, so it may not be replayed. */
   isOver({ time, notification: { ttl } }: Entry): boolean {
     return ttl !== undefined && time + ttl * 1000 <= this.#now();
   }
 
   /**
-   * A reader has met so many of `replayableOf` whose ttl is over: they are taken out for all. Those in front go at once,
-   * those in between when they are many: then the list is made anew. Returns whether it was.
-   * @param mayRenew whether there is time for that now
+   * Removes entries whose ttl is over from `replayableOf`, after a reader met `count` of them. Those in front go at
+   * once. If there are many between, makes a new list, and returns true.
+   * @param mayRenew whether there is time for a new list
    */
   passOver(address: Address, count: number, mayRenew = true): boolean {
     const past = this.#pasts.get(address);
@@ -191,7 +191,7 @@ export class Window {
     return entry === undefined || this.isOver(entry);
   }
 
-  /** Whether something between two positions, the second left out, is addressed to an address. */
+  /** Whether an address has an entry between two positions; the second position is not included. */
   hasBetween(address: Address, from: number, until: number): boolean {
     const positions = this.positionsOf(address);
     if (positions === undefined) return false;
