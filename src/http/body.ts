@@ -6,7 +6,7 @@ export const JSON_TYPE = 'application/json';
 const FORM_TYPE = 'application/x-www-form-urlencoded';
 const CHARSETS = ['utf-8', 'utf8'];
 
-/** What the headers of a request say of its body. Throws a Problem if that is neither JSON nor a form, in UTF-8. */
+/** The format of a request's body, by its headers. Throws a Problem if it is not JSON or a form, in plain UTF-8. */
 export function bodyFormatOf({ headers }: IncomingMessage): 'json' | 'form' {
   const { type, parameters } = parseContentType(headers['content-type'] ?? '');
   if (type.startsWith('multipart/'))
@@ -30,7 +30,7 @@ export function bodyFormatOf({ headers }: IncomingMessage): 'json' | 'form' {
   return type === FORM_TYPE ? 'form' : 'json';
 }
 
-/** The body; undefined if the caller went away. Throws if the body is larger than the limit in bytes. */
+/** The body; undefined if the caller went away. Throws or rejects with a Problem if it has more than `limit` bytes. */
 export function readBody(
   request: IncomingMessage,
   response: ServerResponse,
@@ -38,7 +38,7 @@ export function readBody(
 ): Promise<Buffer | undefined> {
   const announced = Number(request.headers['content-length'] ?? 0);
   if (announced > limit) throw bodyTooLarge(announced, limit);
-  // Only now the caller may send its body: a refused caller never sends it (RFC 9110 §10.1.1).
+  // Asks for the body only now: a refused caller never sends it (RFC 9110 §10.1.1).
   const { expect } = request.headers;
   if (expect?.toLowerCase() === '100-continue' && request.httpVersion === '1.1') response.writeContinue();
   return new Promise((resolve, reject) => {

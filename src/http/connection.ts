@@ -1,26 +1,25 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { Socket } from 'node:net';
 
-// Bytes that node:http is given at a time: it makes objects for every request in them before anyone can stop it.
+// Bytes that node:http gets at a time. It makes objects for every request in them before anyone can stop it.
 const PIECE_BYTES = 2048;
 
-// Node's own.
 const { push } = Socket.prototype;
 
-/** Told when a connection begins or ends to answer. */
+/** A connection calls these. */
 export interface ConnectionEvents {
-  /** A request has come, and is the next to be answered. */
+  /** This request is the next to be answered. */
   request(connection: HttpConnection, request: IncomingMessage, response: ServerResponse): void;
-  /** All that was asked is answered. */
+  /** All requests are answered. */
   idle(connection: HttpConnection): void;
-  /** Whether what was read must wait for a turn of the event loop that has more time; then `goOn` is called in it. */
+  /** Whether the bytes that were read must wait. If so, `goOn` is called in a later turn of the event loop. */
   mustWait(connection: HttpConnection): boolean;
 }
 
 /**
- * A TCP connection on which node:http gets the bytes of one request at a time. Bytes behind it wait here until its
- * answer has left, and no more are read meanwhile. So one peer makes us hold one answer and 64 KiB. For this, the
- * socket's `push` is replaced.
+ * A TCP connection that gives node:http the bytes of one request at a time. Later bytes wait here until the answer has
+ * left, and no more are read meanwhile. So one peer makes us hold one answer and 64 KiB. This replaces the socket's
+ * `push`.
  */
 export class HttpConnection {
   readonly socket: Socket;
@@ -30,10 +29,10 @@ export class HttpConnection {
   #hasEnded = false;
   #last: { readonly request: IncomingMessage; readonly response: ServerResponse } | undefined;
   #isAnswering = false;
-  /** Requests that came in one piece with the one that is being answered. */
+  /** Requests that came in one piece with the request that is being answered. */
   #next: [request: IncomingMessage, response: ServerResponse][] | undefined;
   #isReleased = false;
-  /** What was read waits for its turn. */
+  /** Whether bytes that were read wait for their turn. */
   #isWaiting = false;
 
   constructor(socket: Socket, events: ConnectionEvents) {
@@ -51,14 +50,14 @@ export class HttpConnection {
     return this.#isAnswering;
   }
 
-  /** Takes in a request that node:http has read. It is handed on when those before it are answered. */
+  /** Adds a request that node:http has read. It is answered after those before it. */
   add(request: IncomingMessage, response: ServerResponse): void {
     if (!this.#isAnswering) return this.#begin(request, response);
     this.#next ??= [];
     this.#next.push([request, response]);
   }
 
-  /** Stops standing between the socket and its reader. Returns what was read and not handed on. */
+  /** Gives the socket back its own `push`. Returns the bytes that node:http has not got. */
   release(): Buffer {
     const { socket } = this;
     this.#isReleased = true;
@@ -69,12 +68,12 @@ export class HttpConnection {
     return this.#held ?? Buffer.alloc(0);
   }
 
-  /** Has node:http read by way of `push`: natively it would take in all that comes. */
+  /** Makes node:http read through `push`. Otherwise it reads natively, and takes everything that comes. */
   intercept(): void {
     this.socket.on('data', ignore);
   }
 
-  /** Its turn has come. */
+  /** Called when its turn has come. */
   goOn(): void {
     this.#isWaiting = false;
     if (!this.socket.destroyed && !this.#isReleased) this.#handOn();
@@ -88,7 +87,7 @@ export class HttpConnection {
     return this.#handOn();
   }
 
-  /** Gives node:http what belongs to a request that is to be read now. */
+  /** Gives node:http the bytes of the request that is to be read now. Returns whether more may be read. */
   #handOn(): boolean {
     let isMoreWanted = true;
     while (this.#held !== undefined && !this.#isReleased && !this.#isWaiting && !this.#isUnanswered()) {
@@ -97,13 +96,13 @@ export class HttpConnection {
       isMoreWanted = this.#give(piece);
     }
     if (this.#held !== undefined || this.#isWaiting) return false;
-    // Of a peer that has ended its side node:http answers nothing more.
+    // After the end of the peer's side, node:http answers nothing more: so the end comes after all answers.
     if (!this.#hasEnded || this.#isUnanswered()) return isMoreWanted;
     this.#hasEnded = false;
     return push.call(this.socket, null);
   }
 
-  /** Each `push` has the socket read on. So it is only for the last piece, or where the reader has paused. */
+  /** Each `push` makes the socket read on. So `push` is only for the last piece, or if the reader has paused. */
   #give(piece: Buffer): boolean {
     const { socket } = this;
     const isFlowing = socket.readableFlowing === true && socket.readableLength === 0;
@@ -112,7 +111,7 @@ export class HttpConnection {
     return true;
   }
 
-  /** Whether a whole request is here that has no answer yet. */
+  /** Whether a complete request has no answer yet. */
   #isUnanswered(): boolean {
     return this.#next !== undefined || (this.#isAnswering && this.#last?.request.complete === true);
   }
@@ -127,7 +126,7 @@ export class HttpConnection {
   #answered(): void {
     this.#isAnswering = false;
     if (this.socket.destroyed || this.#isReleased) return;
-    // Others get their turn between two answers to one peer.
+    // Other peers get their turn between two answers to one peer.
     if (this.#next !== undefined || this.#held !== undefined || this.#hasEnded)
       setImmediate(() => this.#answerNext());
     else this.#events.idle(this);

@@ -17,14 +17,14 @@ import { isSocketPath, listenOnFile, SocketInUse } from '../unix/socket-file.js'
 import { type ConnectionEvents, HttpConnection } from './connection.js';
 import { refuse, sendProblem } from './problem.js';
 
-// Longer than the idle time of the usual proxies and of PHP's handles, so that it is not us who close first.
+// Longer than the idle time of the usual proxies and of PHP's handles, so that we do not close first.
 const KEEP_ALIVE_MS = 75_000;
-// A peer that takes nothing of its answer for so long is dropped; where it took some of it, after twice as long.
+// A peer that takes nothing of its answer for so long is dropped; if it took a part, after twice as long.
 const STUCK_MS = 10_000;
 const CHECK_MS = 500;
-// Thousands come back at once after a restart; the system takes less where it is set to (somaxconn).
+// After a restart, thousands come back at once. The system may be set to take fewer (somaxconn).
 const BACKLOG = 65535;
-// Of a socket's file: who may write to it may post, so its owner and its group only.
+// Permissions of a socket's file. Who may write to it may post, so only its owner and its group may.
 const SOCKET_MODE = 0o660;
 
 /** Where to listen: a port, or a Unix socket's file. */
@@ -34,29 +34,29 @@ export interface ListenerOptions {
   readonly address: ListenAddress;
   /** How long a request may take to arrive, in seconds. */
   readonly requestTimeoutSeconds: number;
-  /** How many connections there may be that are no WebSockets. */
+  /** The most connections, not counting WebSockets. */
   readonly maxConnections: number;
-  /** Answers `POST /notify` and what else comes to that path; undefined where it is not served. */
+  /** Answers requests to `/notify`; undefined if they are not served here. */
   readonly notify: RequestListener | undefined;
   /** Answers all other requests. */
   readonly app: RequestListener;
   readonly log: Logger;
-  /** Takes upgrades; undefined where none are served. */
+  /** Takes upgrades; undefined if they are not served here. */
   readonly upgrade: ((request: IncomingMessage, socket: Socket, head: Buffer) => void) | undefined;
 }
 
-/** One place where HTTP is served. */
+/** Serves HTTP at one address. */
 export class Listener {
   readonly #options: ListenerOptions;
   readonly #server: Server;
   #url = '';
-  /** Every TCP connection, whatever became of it: none outlives `stop`. */
+  /** All TCP connections, also WebSockets: `stop` closes them. */
   readonly #sockets = new Set<Socket>();
-  /** Connections on which HTTP is spoken. */
+  /** Connections that speak HTTP. */
   readonly #connections = new Map<Duplex, HttpConnection>();
-  /** Those of them on which nothing is under way; the one that has waited longest comes first. */
+  /** Those without a request; the longest idle comes first. */
   readonly #idle = new Set<HttpConnection>();
-  /** Called on a socket that has closed. */
+  /** Called with a closed socket as `this`. */
   readonly #forget: (this: Socket) => void;
   readonly #turns = new FairTurns();
   #isStopping = false;
@@ -68,8 +68,8 @@ export class Listener {
       headersTimeout: options.requestTimeoutSeconds * 1000,
       keepAliveTimeout: KEEP_ALIVE_MS,
       connectionsCheckingInterval: CHECK_MS,
-      // Node's own answers to these two are no problem+json: a missing Host is refused here, and an expectation
-      // that nobody knows may be ignored (RFC 9110 §10.1.1).
+      // Node's own answers to these two are no problem+json. So a missing Host is refused here, and an unknown
+      // expectation is ignored, as RFC 9110 §10.1.1 allows.
       requireHostHeader: false,
     });
     const [sockets, connections, idle] = [this.#sockets, this.#connections, this.#idle];
@@ -87,7 +87,7 @@ export class Listener {
     const add: RequestListener = (request, response) =>
       this.#connections.get(request.socket)?.add(request, response);
     this.#server.on('request', add);
-    // Without this Node would ask for every body, also for one that will be refused.
+    // Otherwise Node asks for every body, even if the request will be refused.
     this.#server.on('checkContinue', add);
     this.#server.on('checkExpectation', add);
     this.#server.on('clientError', (error, socket) => this.#answerBrokenRequest(error, socket));
@@ -99,7 +99,7 @@ export class Listener {
       this.#server.on('upgrade', (request, _socket, head) => this.#upgrade(request, head));
   }
 
-  /** Resolves once connections come in; rejects, with what to do about it, when they cannot. */
+  /** Resolves when connections can come. Rejects with a StartError that says what to do. */
   async start(): Promise<void> {
     const { address } = this.#options;
     try {
@@ -116,7 +116,7 @@ export class Listener {
     } catch (error) {
       throw listenError(error, address);
     }
-    // A connection that could not be accepted, for want of descriptors say: the others go on.
+    // A connection could not be accepted, for example for lack of descriptors. The others go on.
     this.#server.on('error', error =>
       this.#options.log.error({ err: error }, 'a connection could not be accepted'),
     );
@@ -124,14 +124,14 @@ export class Listener {
     this.#url = typeof bound === 'object' && bound !== null ? urlOf(bound) : `unix:${bound}`;
   }
 
-  /** Where it listens, or listened last, such as `http://127.0.0.1:8080` or `unix:/run/postroom.sock`; empty before the start. */
+  /** Where it listens or listened, as `http://127.0.0.1:8080` or `unix:/run/postroom.sock`; empty before the start. */
   get url(): string {
     return this.#url;
   }
 
   /**
-   * Takes no new connections; resolves when the requests under way are answered, or have taken longer than a
-   * request may. Nothing is connected any more then, also no WebSocket.
+   * Takes no new connections. Resolves when all running requests are answered, or have taken longer than a request may.
+   * Then all connections are closed, also WebSockets.
    */
   async stop(): Promise<void> {
     if (!this.#server.listening) return;
@@ -146,11 +146,11 @@ export class Listener {
     clearTimeout(deadline);
   }
 
-  /** Takes a connection. Where there are too many, the one that has waited longest for a request makes room. */
+  /** Takes a connection. If there are too many, closes the one that has been idle longest. */
   #admit(socket: Socket): void {
     this.#sockets.add(socket);
     socket.on('close', this.#forget);
-    // Between two readers a socket has no other listener, and an error without one would end the process.
+    // Between two readers a socket has no other error listener, and an error without a listener ends the process.
     socket.on('error', ignore);
     const isFull = this.#connections.size >= this.#options.maxConnections;
     const [longest] = isFull ? this.#idle : [];
@@ -161,7 +161,7 @@ export class Listener {
     const connection = new HttpConnection(socket, this.#events);
     this.#connections.set(socket, connection);
     this.#idle.add(connection);
-    // All of the others are at work: this one has to come again.
+    // All others are busy, so this one has to come again.
     if (isFull && longest === undefined) socket.destroy();
   }
 
@@ -171,14 +171,14 @@ export class Listener {
       this.#dispatch(request, response);
     },
     idle: connection => {
-      // What was asked is answered, and nothing more will be.
+      // All requests are answered, and no more will be.
       if (this.#isStopping) connection.socket.destroySoon();
       else this.#idle.add(connection);
     },
     mustWait: connection => this.#turns.mustWait(connection),
   };
 
-  /** Speaks no HTTP on a connection any more. Returns what was read of it and not handed on. */
+  /** Stops HTTP on a connection. Returns the bytes that node:http has not got. */
   #release(socket: Duplex): Buffer {
     const connection = this.#connections.get(socket);
     if (connection === undefined) return Buffer.alloc(0);
@@ -187,12 +187,12 @@ export class Listener {
     return connection.release();
   }
 
-  /** Nothing has moved on a connection for a while. */
+  /** Called if a connection had no traffic for a while. */
   #look(socket: Socket): void {
     const isStuck = socket.writableLength > 0;
-    // node:http gives it another time between two requests.
+    // Between two requests node:http sets another timeout.
     const isIdle = socket.timeout !== STUCK_MS;
-    // Else somebody waits for an answer of ours, or a request is on its way, which has a time of its own.
+    // Otherwise the peer waits for our answer, or sends a request, which has its own time limit.
     if (isStuck || isIdle) socket.destroy();
     else socket.setTimeout(STUCK_MS);
   }
@@ -211,7 +211,7 @@ export class Listener {
     const rest = this.#release(socket);
     const fault = faultOf(request);
     if (connection?.isAnswering) {
-      // A request before it is not answered yet.
+      // An earlier request is not answered yet.
       const problem = new Problem('invalid_request', 'Open the WebSocket on a connection of its own.');
       socket.setTimeout(STUCK_MS, () => socket.destroy());
       connection.last?.response.once('close', () => refuse(socket, problem));
@@ -219,22 +219,22 @@ export class Listener {
     else this.#options.upgrade?.(request, socket, rest.length === 0 ? head : Buffer.concat([head, rest]));
   }
 
-  /** What arrives is no HTTP, or arrives too slowly. */
+  /** Called if the input is no HTTP, or comes too slowly. */
   #answerBrokenRequest(error: NodeJS.ErrnoException, socket: Duplex): void {
     const last = this.#connections.get(socket)?.last;
     if (last?.request.complete && !last.response.writableFinished) {
-      // Nonsense behind a good request: that one still gets its answer.
+      // A good request before the bad bytes still gets its answer.
       last.response.once('finish', () => socket.destroy());
       return;
     }
-    // A request that was refused before its body came has had its answer.
+    // A request that was refused before its body came already has its answer.
     const wasAnswered = last?.response.headersSent && !last.request.complete;
     if (wasAnswered || error.code === 'ECONNRESET' || !socket.writable || !(socket instanceof Socket)) {
       socket.destroy();
       return;
     }
     this.#release(socket);
-    // The parser is of no use any more.
+    // The parser cannot go on after an error.
     socket.pause();
     refuse(socket, brokenRequest(error.code));
   }
@@ -278,8 +278,8 @@ function brokenRequest(code: string | undefined): Problem {
 }
 
 /**
- * What is wrong with the head of a request, if anything is. Brings its target into origin form: a path and query,
- * also where it came in absolute form, which every server has to take (RFC 9112 §3.2.2).
+ * The fault in the head of a request, if there is one. Brings its target into origin form: path and query. Every server
+ * must take the absolute form too (RFC 9112 §3.2.2).
  */
 function faultOf(request: IncomingMessage): Problem | undefined {
   const hosts = request.headersDistinct.host?.length ?? 0;

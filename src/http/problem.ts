@@ -2,17 +2,16 @@ import type { ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 import { PROBLEM_TYPE, type Problem, problemAnswer } from '../model/problem.js';
 
-// A peer that does not take its answer is not waited for any longer.
+// How long to wait for a peer that does not take its answer.
 const REFUSE_MS = 2000;
 
-/** Answers a request with a problem. */
 export function sendProblem(response: ServerResponse, problem: Problem): void {
   const body = JSON.stringify(problem);
   const headers = { 'Content-Type': PROBLEM_TYPE, 'Content-Length': Buffer.byteLength(body) };
   response.writeHead(problem.status, { ...headers, ...problem.headers }).end(body);
 }
 
-/** Answers with a problem on a bare socket, and closes it: when the answer has left, after two seconds at the most. */
+/** Answers with a problem on a bare socket. Closes it when the answer has left, after two seconds at the latest. */
 export function refuse(socket: Socket, problem: Problem): void {
   socket.setTimeout(REFUSE_MS, destroy);
   socket.end(problemAnswer(problem), () => socket.destroy());
