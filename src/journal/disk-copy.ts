@@ -8,13 +8,13 @@ import { writeCopy } from '../storage/renew.js';
 import { type EntryKey, FORMAT, openTables } from './disk-file.js';
 import { openId, readRecord, recordBytes, sealedId } from './disk-record.js';
 
-/** A journal as it was read: what it begins after, and its entries in order. */
+/** A journal that was read: the id that it begins after, and its entries in order. */
 interface Journal {
   readonly floor: Id;
   readonly entries: Iterable<Moment & { readonly notification: Notification }>;
 }
 
-/** What version 0.2 stored: a notification's fields in this order. */
+/** A notification as version 0.2 stored it: its fields in this order. */
 type StoredBefore = [
   addresses: readonly Address[],
   event: string,
@@ -72,7 +72,7 @@ function read(path: string): Journal {
   return { floor, entries: entriesIn(records, floor, openId(idIn(meta.get('newest')))) };
 }
 
-/** The entries from after `floor` up to `newest`. Throws where one is damaged or missing. */
+/** The entries from after `floor` up to `newest`. Throws if one is damaged or missing. */
 function* entriesIn(records: Database<Buffer, EntryKey>, floor: Id, newest: Id): Journal['entries'] {
   let last = floor;
   for (const { key, value } of records.getRange()) {
@@ -84,7 +84,7 @@ function* entriesIn(records: Database<Buffer, EntryKey>, floor: Id, newest: Id):
   if (last !== newest) throw new Error(`entries between ${last} and ${newest} are missing`);
 }
 
-/** The entries of a file that version 0.2 wrote, which has no check sums. */
+/** The entries of a file of version 0.2, which has no check sums. */
 function* entriesBefore(entries: Database<StoredBefore, EntryKey>): Journal['entries'] {
   let last: Moment = { time: 0, sequence: 0 };
   for (const { key, value } of entries.getRange()) {

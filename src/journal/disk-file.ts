@@ -15,19 +15,19 @@ export interface Tables {
   readonly records: Database<Buffer, EntryKey>;
   /** The id that each idempotency key stands for. */
   readonly keys: Database<Id, string>;
-  /** `format`; `floor`: the newest trimmed id; `newest`: the newest id; `probe`: written to see whether that can be done. */
+  /** `format`; `floor`: the newest trimmed id; `newest`: the newest id; `probe`: written to test whether that works. */
   readonly meta: Database<string, string>;
 }
 
 export type EntryKey = [time: number, sequence: number];
 
-/** Version of the file's format. A file with another one is refused. */
+/** Version of the file's format. A file of another version is refused. */
 export const FORMAT = '2';
 
 const NAMES = ['records', 'keys', 'meta'] as const;
 const COPY = fileURLToPath(new URL('../../dist/journal/disk-copy.js', import.meta.url));
 
-/** Opens the tables of a file, which must be sound; makes what is not there. */
+/** Opens the tables of a file, which must be sound. Makes what is missing. */
 export function openTables(path: string, options: { readonly noSync?: boolean } = {}): Tables {
   const root = openLmdb(path, NAMES.length, options);
   return {
@@ -38,7 +38,7 @@ export function openTables(path: string, options: { readonly noSync?: boolean } 
   };
 }
 
-/** The file of a disk journal, open. What it holds was proven to be sound. */
+/** The open file of a disk journal. Its contents were checked. */
 export class DiskFile {
   /** The newest trimmed id when it was opened. */
   readonly floor: Id;
@@ -52,9 +52,9 @@ export class DiskFile {
   }
 
   /**
-   * Opens the file at a path; rejects with the reason if it cannot be read or written, or is damaged.
+   * Opens the file at a path. Rejects with the reason if it cannot be read or written, or is damaged.
    * @param floor the id that a new journal begins after
-   * @param stopping aborted when the server is to stop
+   * @param stopping aborted when the server stops
    */
   static async open(path: string, floor: Id, stopping: AbortSignal): Promise<DiskFile> {
     await renewFile(COPY, path, [floor], stopping);
@@ -67,7 +67,7 @@ export class DiskFile {
     }
   }
 
-  /** All entries, the oldest first. Throws where a bit of one has changed. */
+  /** All entries, the oldest first. Throws if one is damaged. */
   *entries(limit?: number): Generator<Entry> {
     const range = { snapshot: false, ...(limit !== undefined && { limit }) };
     for (const { key, value } of this.#tables.records.getRange(range)) yield entryOf(key, value);
@@ -96,7 +96,7 @@ export class DiskFile {
     return bytes && { id, target: entryOf([time, sequence], bytes).notification };
   }
 
-  /** Removes the oldest entries, in one commit; resolves to how many bytes they were counted with. */
+  /** Removes the oldest entries in one commit. Resolves to their weight in bytes. */
   async remove(entries: readonly Entry[]): Promise<number> {
     const { root, records, keys, meta } = this.#tables;
     let bytes = 0;
@@ -117,7 +117,7 @@ export class DiskFile {
     await this.#identity.check();
   }
 
-  /** Writes a text that nobody reads; rejects if nothing can be written. */
+  /** Writes a text that nobody reads. Rejects if nothing can be written. */
   async probe(text: string): Promise<void> {
     await this.#tables.meta.put('probe', text);
   }

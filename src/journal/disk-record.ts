@@ -6,7 +6,7 @@ import { packFields, unpack } from '../model/codec.js';
 const CHECK_BYTES = 4;
 const NEWLINE = 0x0a;
 
-/** An entry as it stands in the file, with the id of the one before it: so one that is missing is noticed. */
+/** An entry of the file, with the id of the entry before it: so a missing entry is noticed. */
 export interface DiskRecord {
   readonly entry: Entry;
   readonly previous: Id;
@@ -25,14 +25,14 @@ export function recordBytes(id: Id, notification: Notification, previous: Id): B
   return bytes;
 }
 
-/** Reads what `recordBytes` wrote. Throws where a bit of it has changed. */
+/** Reads the result of `recordBytes`. Throws if it is damaged. */
 export function readRecord(moment: Moment, bytes: Buffer): DiskRecord {
   const id = formatId(moment);
   const isSound =
     bytes.length > CHECK_BYTES && bytes.readUInt32BE() === crc32(bytes.subarray(CHECK_BYTES), crc32(id));
   if (!isSound) throw new Error(`the entry ${id} is damaged`);
   const [previous, key, fields, start] = lines(bytes);
-  // Read by itself, so that it does not keep the rest alive.
+  // Read separately, so that it does not keep the rest in memory.
   const data = bytes.toString('utf8', start);
   return {
     entry: {
@@ -45,7 +45,7 @@ export function readRecord(moment: Moment, bytes: Buffer): DiskRecord {
   };
 }
 
-/** The first three lines, and where the fourth begins: it may have newlines of its own. */
+/** The first three lines, and where the fourth begins, which may contain newlines. */
 function lines(bytes: Buffer): [string, string, string, number] {
   const found: string[] = [];
   let start = CHECK_BYTES;
@@ -63,7 +63,7 @@ export function sealedId(id: Id): string {
   return `${id} ${crc32(id)}`;
 }
 
-/** Reads what `sealedId` wrote. Throws where a bit of it has changed. */
+/** Reads the result of `sealedId`. Throws if it is damaged. */
 export function openId(text: string): Id {
   const [id = ''] = text.split(' ');
   if (sealedId(id as Id) !== text) throw new Error('an id in its table "meta" is damaged');

@@ -18,17 +18,17 @@ import { requireSameTarget, type Target } from './duplicate.js';
 import type { Appended, Follower, Journal } from './journal.js';
 
 const TRIM_INTERVAL_MS = 1000;
-// Entries trimmed in one commit, and loaded before others get their turn: a few milliseconds' worth.
+// Entries that are trimmed in one commit, or loaded before others get their turn: a few milliseconds.
 const TRIM_STEP = 500;
 const LOAD_STEP = 2000;
 const SEAL_AFTER_MS = 20;
 const PROBE_INTERVAL_MS = 1000;
 const RETRY_AFTER_SECONDS = 2;
-// Entries, and bytes, of one commit: this process does nothing else meanwhile.
+// The most entries and bytes of one commit: this process does nothing else meanwhile.
 const MAX_GROUP = 500;
 const MAX_GROUP_BYTES = 1024 * 1024;
-// How long one turn of the event loop delivers. What is delivered in one turn leaves in one write for each socket, so
-// shorter turns would write more often.
+// How long one turn of the event loop delivers. Each socket gets the entries of a turn in one write, so shorter turns
+// would write more often.
 const DELIVERY_MS = 20;
 
 const FILE_NAME = 'journal.lmdb';
@@ -37,19 +37,19 @@ export interface DiskJournalOptions {
   readonly directory: DataDirectory;
   readonly retention: Retention;
   readonly clock: Clock;
-  /** Aborted when the server is to stop, also while it still starts. */
+  /** Aborted when the server stops, even while it still starts. */
   readonly stopping: AbortSignal;
   readonly log: Logger;
 }
 
-/** The notification that a key stands for. */
+/** The first notification with a key. */
 interface First {
   readonly id: Id;
   readonly target: Target;
   readonly committed: Promise<unknown>;
 }
 
-/** Keeps the past in LMDB: it survives kill -9, and an entry is delivered only when it is committed. */
+/** Keeps the past in LMDB, which survives kill -9. Delivers an entry only after it is committed. */
 export class DiskJournal implements Journal {
   readonly kind = 'disk';
   readonly #options: DiskJournalOptions;
@@ -63,7 +63,7 @@ export class DiskJournal implements Journal {
   readonly #pendingKeys = new Map<string, First>();
   /** The newest entry in the file, or the newest that was trimmed. */
   #newest: Id = '0-0';
-  /** What the entries in the file are counted with. */
+  /** The weight of the entries in the file, in bytes. */
   #bytes = 0;
   #available = false;
   #trimTimer: NodeJS.Timeout | undefined;
@@ -145,7 +145,7 @@ export class DiskJournal implements Journal {
     return this.#closing;
   }
 
-  /** Drops what the retention does not hold, in steps that each are one commit. Happens every second by itself. */
+  /** Drops entries beyond the retention, in steps of one commit each. Runs every second by itself. */
   trim(): Promise<void> {
     this.#trimming ??= this.#trimAll()
       .catch(async error => this.#fail(await commitError(error)))
@@ -159,7 +159,7 @@ export class DiskJournal implements Journal {
     const { directory, clock, stopping } = this.#options;
     await directory.use();
     try {
-      // A journal begins when it is made: ids of one that was here before are told apart.
+      // A new journal begins now: so cursors of an earlier journal are older than its past.
       const floor = formatId({ time: clock.now(), sequence: 0 });
       return await DiskFile.open(this.#path, floor, stopping);
     } catch (error) {
@@ -227,8 +227,8 @@ export class DiskJournal implements Journal {
   }
 
   /**
-   * One more commit behind the last, so that a power failure in a quiet moment does not undo that one. It writes
-   * what the probe writes, and nobody reads it.
+   * Makes one more commit after the last one. Otherwise a power failure in a quiet moment could undo the last one. It
+   * writes the probe, which nobody reads.
    */
   async #seal(): Promise<void> {
     this.#sealTimer = undefined;
@@ -240,7 +240,7 @@ export class DiskJournal implements Journal {
     await this.#file?.probe(String(this.now()));
   }
 
-  /** Takes nothing more until a write goes through again, which is tried every second. */
+  /** Refuses notifications until a write works again. This is tried every second. */
   #fail(error: unknown): void {
     if (!this.#available) return;
     this.#available = false;
@@ -258,7 +258,7 @@ export class DiskJournal implements Journal {
       await this.#file?.check();
       await this.#probeFile();
     } catch (error) {
-      // Logged by #fail already. Without a handler it would end the process.
+      // #fail has logged it already. Without this, an unhandled rejection would end the process.
       await commitError(error);
       return;
     }
@@ -277,7 +277,7 @@ export class DiskJournal implements Journal {
     }
   }
 
-  /** The oldest entries that the retention does not hold, as many as one commit takes. */
+  /** The oldest entries beyond the retention, as many as one commit takes. */
   #doomed(file: DiskFile): Entry[] {
     const { seconds, bytes: limit } = this.#options.retention;
     const oldest = this.now() - seconds * 1000;

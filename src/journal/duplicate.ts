@@ -2,13 +2,12 @@ import type { Id } from '../model/id.js';
 import type { Notification } from '../model/notification.js';
 import { Problem } from '../model/problem.js';
 
-/** What an idempotency key stands for. */
+/** The parts of a notification that must not change if its idempotency key is used again. */
 export type Target = Pick<Notification, 'addresses' | 'event'>;
 
 /**
- * Makes sure that a key which was used before is used for the same again: the same event for the same addresses.
- * Throws a Problem (`key_reused`) where it is not.
- * @param id of the first with this key
+ * Checks that a repeated key comes with the same event and the same addresses. Throws a Problem (`key_reused`) if not.
+ * @param id of the first notification with this key
  */
 export function requireSameTarget(notification: Notification, first: Target, id: Id): void {
   const addresses = new Set(first.addresses);

@@ -8,23 +8,23 @@ import { MemoryJournal } from './memory.js';
 
 export type { Journal } from './journal.js';
 
-/** What a journal may need; each takes its part. */
+/** The settings of all journals; each takes its part. */
 interface JournalSettings {
   readonly retention: Retention;
-  /** Where `disk` lives. */
+  /** The directory of `disk`. */
   readonly directory: DataDirectory;
   readonly clock: Clock;
   readonly log: Logger;
-  /** Where `redis` is, and what its keys begin with. */
+  /** The address of `redis`, and the beginning of its keys. */
   readonly redisUrl: string | undefined;
   readonly redisPrefix: string;
-  /** This node's name among those that share a journal. */
+  /** This node's name among the nodes that share a journal. */
   readonly node: string;
-  /** Aborted when the server is to stop. */
+  /** Aborted when the server stops. */
   readonly stopping: AbortSignal;
 }
 
-/** Every kind of journal by its name in `JOURNAL`. Drivers are loaded only where the setting asks for them. */
+/** Every kind of journal by its name in `JOURNAL`. A driver is loaded only if the setting asks for it. */
 export const journals = {
   disk: async (settings: JournalSettings): Promise<Journal> => new DiskJournal(settings),
   memory: async ({ retention, clock }: JournalSettings): Promise<Journal> =>

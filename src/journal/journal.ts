@@ -1,21 +1,20 @@
 import type { Id } from '../model/id.js';
 import type { Entry, Notification } from '../model/notification.js';
 
-/** What became of an append. */
+/** The result of an append. */
 export interface Appended {
-  /** The notification's id; for a repeated key that of the first. */
+  /** The notification's id; for a repeated key, the id of the first notification. */
   readonly id: Id;
-  /** Its idempotency key was there already: nothing was appended. */
+  /** Its idempotency key was used before: nothing was appended. */
   readonly duplicate: boolean;
 }
 
-/** Who follows a journal. */
+/** Gets the entries of a journal. */
 export interface Follower {
-  /** Takes the next entry. */
   deliver(entry: Entry): void;
   /**
-   * The journal went on without us and was trimmed meanwhile: entries up to this id, and back to the last one
-   * delivered, will never come.
+   * The journal was trimmed before this node had read all of it. Entries after the last one delivered, up to this id,
+   * will never come.
    */
   skipped(until: Id): void;
 }
@@ -27,39 +26,37 @@ export interface JournalStatus {
   readonly lagMs: number;
 }
 
-/**
- * The truth: what is in it was accepted, and everybody hears it in its order.
- */
+/** All accepted notifications. Every node delivers them in the same order. */
 export interface Journal {
   /** Its name in `JOURNAL` and in the health report. */
   readonly kind: string;
 
   /**
-   * Writes a notification and gives it its id. Resolves when it is as durable as this journal makes it;
-   * rejects, with a Problem that says what to do, when it is not. Calls that follow each other without
-   * waiting get ids in the order of the calls. By the time it resolves the entry has been delivered to the
-   * follower; on a journal that nodes share it may be delivered a little later.
+   * Writes a notification and gives it an id. Resolves when it is as durable as this journal makes it. Otherwise
+   * rejects with a Problem that says what to do. Ids have the order of the calls, even if one call does not wait for
+   * the other. The entry is delivered to the follower before this resolves; if nodes share the journal, perhaps a
+   * little later.
    */
   append(notification: Notification): Promise<Appended>;
 
   /**
-   * Delivers the retained past, then everything that is appended, by whichever node: in order of ids,
-   * each once, from now until close. Called once, before the first append. Resolves when the past was
-   * delivered, to the point that it reaches back to: what came before, or at it, is gone.
+   * Delivers the retained past, then new entries of all nodes until close: each once, in the order of ids. Call it
+   * once, before the first append. Resolves when the past was delivered, to the id that the past begins after: entries
+   * at or before this id are gone.
    */
   follow(follower: Follower): Promise<Id>;
 
   /**
-   * The journal's own clock, in milliseconds since the epoch, by which the age of entries is measured. It never goes
-   * back, also where the system's clock is set back.
+   * The journal's own time, in milliseconds since the epoch, for the age of entries. It never goes back, even if the
+   * system's clock is set back.
    */
   now(): number;
 
-  /** The newest id that was ever given, by whichever node. Rejects where that cannot be known now. */
+  /** The newest id that any node ever gave. Rejects if it cannot be known now. */
   newest(): Promise<Id>;
 
   status(): JournalStatus;
 
-  /** Finishes what was appended, then lets go of everything. Idempotent. */
+  /** Finishes all appends, then releases everything. Idempotent. */
   close(): Promise<void>;
 }

@@ -8,13 +8,13 @@ import { memoryOf } from '../model/text.js';
 import { requireSameTarget, type Target } from './duplicate.js';
 import type { Appended, Follower, Journal } from './journal.js';
 
-// What a key takes beside its own text: the tables' places and the id.
+// Memory of a key without its own texts: the rows of the tables, and the id.
 const KEY_OVERHEAD_BYTES = 200;
 const RETRY_AFTER_SECONDS = 1;
 
 /**
- * Lives as long as the process. Keeps no entries of its own, since the follower's window has them; what
- * it keeps are the idempotency keys, as long as the retention allows, in seconds and in bytes.
+ * Lives as long as the process. Keeps no entries, because the follower's window has them. Keeps only idempotency keys,
+ * as long as the retention allows, in seconds and in bytes.
  */
 export class MemoryJournal implements Journal {
   readonly kind = 'memory';
@@ -90,7 +90,7 @@ export class MemoryJournal implements Journal {
   }
 }
 
-/** The notification that a key stands for. */
+/** The first notification with a key. */
 interface First extends Target {
   readonly id: Id;
 }

@@ -16,18 +16,18 @@ const PAGE = 500;
 type Reply = readonly (readonly [id: string, fields: Fields])[];
 
 export interface RedisReaderOptions {
-  /** A connection of its own, for its reads block. */
+  /** A connection of its own, because its reads block. */
   readonly redis: RedisClient;
   /** The stream. */
   readonly key: string;
-  /** The notification of an entry that this node appended itself, if it still has it: then it is not unpacked. */
+  /** The notification of an entry of this node, if it is still in memory: then it need not be unpacked. */
   readonly ownOf: (entry: StreamEntry) => Notification | undefined;
-  /** Told of every read that fails; it is tried again. */
+  /** Called for each read that fails. The read is tried again. */
   readonly failed: (error: unknown) => void;
   readonly log: Logger;
 }
 
-/** Reads the stream in order and delivers each entry once. A reader whose connection breaks reads on where it stood. */
+/** Reads the stream in order and delivers each entry once. If its connection breaks, it goes on where it stopped. */
 export class RedisReader {
   readonly #options: RedisReaderOptions;
   #follower: Follower | undefined;
@@ -50,8 +50,8 @@ export class RedisReader {
   }
 
   /**
-   * Delivers the past; returns how many entries that was. Rejects where Redis fails; then it may be called again.
-   * @param floor the past begins after it
+   * Delivers the past. Returns the number of its entries. Rejects if Redis fails; then it may be called again.
+   * @param floor the past begins after this id
    */
   async load(follower: Follower, floor: IdMoment): Promise<number> {
     const { redis, key } = this.#options;
@@ -66,7 +66,7 @@ export class RedisReader {
     }
   }
 
-  /** Delivers what comes, until it is told to stop. */
+  /** Delivers new entries until the signal is aborted. */
   async follow(signal: AbortSignal): Promise<void> {
     this.#isFollowing = true;
     for (;;) {
@@ -87,7 +87,7 @@ export class RedisReader {
     const { redis, key } = this.#options;
     const replies = await redis.xread('COUNT', PAGE, 'BLOCK', BLOCK_MS, 'STREAMS', key, this.#last.id);
     for (const [id, fields] of (replies?.[0]?.[1] ?? []) as Reply) this.#take(id, fields);
-    // If Redis is asked after this turn's writes, it answers with all that has come meanwhile: fewer, larger turns.
+    // Asks again after this turn's writes. Then Redis has all entries that came meanwhile: fewer, larger turns.
     await nextTurn();
   }
 
@@ -102,7 +102,7 @@ export class RedisReader {
     deliver(this.#follower, { id: entry.id, time, sequence, node, notification }, this.#options.log);
   }
 
-  /** Undefined for an entry that somebody else put into our stream: it is passed over. */
+  /** Undefined for an entry that another program put into our stream. It is skipped. */
   #read(id: string, fields: Fields): StreamEntry | undefined {
     try {
       return entryOf(id, fields);
@@ -118,7 +118,7 @@ export class RedisReader {
 
   /** If `previous` is newer than our last entry, the entries between are missing. */
   #passOver(previous: IdMoment): void {
-    // Redis may have forgotten some that were delivered here.
+    // Redis may have forgotten entries that were delivered here.
     if (compareMoments(previous, this.#last) <= 0) return;
     if (this.#isFollowing)
       this.#options.log.error(

@@ -1,20 +1,20 @@
 /**
- * What the Redis journal does in Redis, each in one step. Three keys with one hash tag, so that a cluster keeps them
- * together: the stream of entries, a hash of idempotency keys, and a hash `state`: `floor`, the newest trimmed id;
- * `last`, the newest id; `bytes`, what the entries weigh; `clock`, the journal's own time.
+ * The scripts that the Redis journal runs in Redis, each in one step. They use three keys with one hash tag, so that a
+ * cluster keeps them together: the stream of entries, a hash of idempotency keys, and a hash `state`: `floor`, the
+ * newest trimmed id; `last`, the newest id; `bytes`, the weight of the entries; `clock`, the journal's own time.
  *
- * An entry has the fields `p`, the id of the entry before it, by which a follower knows that it missed nothing; `o` and
+ * An entry has the fields `p`, the id of the entry before it, so that a follower knows that it missed nothing; `o` and
  * `s`, the node that appended it and that node's number for it; `w`, its weight in bytes; `k`, its idempotency key or
  * nothing; `n`, its other fields as JSON; `d`, its data.
  */
 
-/** `now`, the journal's own time: that of Redis, but where its clock is set back, the time goes on from where it was. */
+/** `now`, the journal's own time: the time of Redis, but it never goes back if the clock of Redis is set back. */
 const NOW = `
   local time = redis.call('TIME')
   local system = time[1] * 1000 + math.floor(time[2] / 1000)
   local now = math.max(system, tonumber(redis.call('HGET', KEYS[3], 'clock') or 0))`;
 
-/** Drops the oldest entries, `most` or a few more, that are older than `oldest` or do not fit into `limit` bytes. */
+/** Drops the oldest entries, `most` or a few more, if they are older than `oldest` or do not fit into `limit` bytes. */
 const TRIM = `
   local function trim(oldest, limit, most)
     local bytes = tonumber(redis.call('HGET', KEYS[3], 'bytes') or 0)
@@ -45,9 +45,9 @@ const TRIM = `
   end`;
 
 /**
- * Appends, and trims up to twice as many, so a backlog shrinks. ARGV: the node, the milliseconds that entries are kept, the limit in bytes,
- * then for each entry its number, weight, key, fields and data. Returns for each its id, 1 where that is the id of an earlier one
- * with the same key, and the fields of that one.
+ * Appends entries. Trims up to twice as many, so a backlog shrinks. ARGV: the node, the milliseconds that entries are
+ * kept, the limit in bytes, then for each entry its number, weight, key, fields and data. Returns for each entry its
+ * id, 1 if this is the id of an earlier entry with the same key, and the fields of that earlier entry.
  */
 export const APPEND = `${TRIM}${NOW}
   local function fieldsOf(id)
@@ -57,7 +57,7 @@ export const APPEND = `${TRIM}${NOW}
     end
     return ''
   end
-  -- Redis makes ids of its own clock. Where that was set back they are made of ours, so that an entry is as old as its id.
+  -- Redis makes ids from its own clock. If that was set back, we make them from "now": an id tells the entry's age.
   local function add(previous, ...)
     if now > system then
       local time, sequence = string.match(previous, '^(%d+)-(%d+)$')
@@ -75,7 +75,7 @@ export const APPEND = `${TRIM}${NOW}
     local key = ARGV[at + 2]
     local id = key ~= '' and redis.call('HGET', KEYS[2], key)
     local fields = id and fieldsOf(id) or ''
-    -- Where its entry was taken from the stream by somebody else, a key stands for nothing.
+    -- If somebody else took its entry from the stream, a key stands for nothing.
     if fields == '' then id = false end
     results[#results + 1] = id or ''
     results[#results + 1] = id and 1 or 0
@@ -96,20 +96,20 @@ export const APPEND = `${TRIM}${NOW}
   return results`;
 
 /**
- * What each node does once a second: trims by age, and keeps the journal's time. ARGV: the milliseconds that entries are
- * kept, the limit in bytes, the newest id that the node has delivered, and what the node takes for the journal's time.
- * Returns the newest id, the newest trimmed id and the journal's time.
+ * Each node runs this once a second: trims, and keeps the journal's time. ARGV: the milliseconds that entries are kept,
+ * the limit in bytes, the newest id that the node has delivered, and the node's value of the journal's time. Returns
+ * the newest id, the newest trimmed id and the journal's time.
  */
 export const MAINTAIN = `${TRIM}${NOW}
-  -- A full Redis refuses a script that begins with a write which needs memory; trimming makes room.
+  -- Begins with HDEL: a full Redis refuses a script whose first write needs memory. Trimming makes room.
   redis.call('HDEL', KEYS[3], '')
-  -- Redis cannot tell how much time has passed since its clock was set back: the nodes can.
+  -- Redis does not know how much time has passed since its clock was set back. The nodes know.
   if system < now then now = math.max(now, tonumber(ARGV[4])) end
   redis.call('HSET', KEYS[3], 'clock', string.format('%.0f', now))
-  -- After a failover Redis may have forgotten what the node has delivered, and its clock may be behind: new ids must
-  -- still be newer. This fails where they are anyway.
+  -- After a failover Redis may have forgotten entries that the node has delivered, and its clock may be behind. New ids
+  -- must still be newer. This fails if they are newer anyway.
   if redis.pcall('XADD', KEYS[1], ARGV[3], 'p', '').err == nil then redis.call('XDEL', KEYS[1], ARGV[3]) end
-  -- A journal begins when it is made: ids of one that was here before are told apart.
+  -- A new journal begins now: so cursors of an earlier journal are older than its past.
   redis.call('HSETNX', KEYS[3], 'floor', string.format('%.0f-0', now - 1))
   trim(now - ARGV[1], tonumber(ARGV[2]), 1000)
   local newest = redis.call('HGET', KEYS[3], 'last') or '0-0'

@@ -17,14 +17,14 @@ import { RedisReader } from './redis-reader.js';
 import { APPEND, MAINTAIN } from './redis-scripts.js';
 
 const MAINTAIN_MS = 1000;
-// An append that is not answered by then is refused.
+// An append that is not answered in this time is refused.
 const COMMAND_TIMEOUT_MS = 2000;
-// A node that has failed to read for so long takes nothing.
+// A node that has failed to read for so long refuses notifications.
 const DEAF_MS = 3000;
-// At the end, what was appended is delivered first, if that takes no longer.
+// When it closes, it waits at most so long until the entries of this node are delivered.
 const DELIVERY_MS = 250;
 const PAUSE_MS = 100;
-// Entries, and bytes, appended in one call: Redis does nothing else meanwhile.
+// The most entries and bytes of one call: Redis does nothing else meanwhile.
 const MAX_GROUP = 256;
 const MAX_GROUP_BYTES = 512 * 1024;
 const RETRY_AFTER_SECONDS = 2;
@@ -32,56 +32,56 @@ const APPEND_SHA = createHash('sha1').update(APPEND).digest('hex');
 
 export interface RedisJournalOptions {
   readonly url: string;
-  /** What its keys begin with: who has the same one shares the journal. */
+  /** Its keys begin with this. Nodes with the same prefix share the journal. */
   readonly prefix: string;
   readonly retention: Retention;
   /** This node's name. */
   readonly node: string;
-  /** Aborted when the server is to stop, also while it still waits for Redis. */
+  /** Aborted when the server stops, even while it still waits for Redis. */
   readonly stopping: AbortSignal;
   readonly log: Logger;
 }
 
-/** What is appended, with this node's number for it. */
+/** A notification to append, with this node's number for it. */
 interface Item {
   readonly number: number;
   readonly notification: Notification;
 }
 
-/** What Redis made of it. */
+/** The answer of Redis for one item. */
 interface Result {
   readonly id: Id;
-  /** The fields of the first with the same key; undefined where there was none. */
+  /** The fields of the first entry with the same key; undefined if there is none. */
   readonly first: string | undefined;
 }
 
 /**
- * A Redis stream that many nodes follow: what one appends all deliver, in one order. Ids are those that Redis gives.
- * As durable as Redis is set to be.
+ * A Redis stream that many nodes follow: all deliver all entries, in the same order. Redis gives the ids. As durable as
+ * Redis is set to be.
  */
 export class RedisJournal implements Journal {
   readonly kind = 'redis';
   readonly #options: RedisJournalOptions;
   readonly #keys: readonly [entries: string, keys: string, state: string];
-  /** The milliseconds, and the bytes, that entries are kept. */
+  /** Entries are kept for so many milliseconds, and up to so many bytes. */
   readonly #limits: readonly [milliseconds: number, bytes: number];
   readonly #commands: RedisClient;
-  /** Apart from the commands, for its reads block. */
+  /** Separate from the commands, because its reads block. */
   readonly #reading: RedisClient;
   readonly #reader: RedisReader;
   readonly #commits: GroupCommit<Item, Result>;
   readonly #closing = new AbortController();
-  /** What this node appended and has not delivered yet, by its number. */
+  /** Notifications that this node has appended and not delivered yet, by its numbers. */
   readonly #own = new Map<number, Notification>();
   #numbers = 0;
   #onOwnDelivered: (() => void) | undefined;
   #available = false;
-  /** The journal's time, and when Redis told it, in milliseconds of `performance.now`. */
+  /** The journal's time, and when Redis reported it, in milliseconds of `performance.now`. */
   #clock = { time: 0, heard: 0 };
   #time = 0;
   #asking: Promise<Id> | undefined;
   #lagMs = 0;
-  /** Since when there is something newer than what was delivered, in milliseconds of `performance.now`. */
+  /** Since when there are newer entries than those delivered, in milliseconds of `performance.now`. */
   #behindSince: number | undefined;
   #isInTrouble = false;
   #maintaining: Promise<void> | undefined;
@@ -165,7 +165,7 @@ export class RedisJournal implements Journal {
     return this.#closed;
   }
 
-  /** Not while nobody here would hear what is appended. */
+  /** Whether it takes notifications: not while this node cannot read, because its clients would not hear them. */
   get #takes(): boolean {
     const { failingSince } = this.#reader;
     const isDeaf = failingSince !== undefined && performance.now() - failingSince > DEAF_MS;
@@ -182,7 +182,7 @@ export class RedisJournal implements Journal {
       await waitBriefly(delivered, DELIVERY_MS);
     }
     this.#closing.abort();
-    // It only reads: nobody needs what it waits for.
+    // It only reads: nobody needs its answer.
     this.#reading.disconnect();
     await Promise.all([this.#maintaining, this.#following]);
     this.#commands.disconnect();
@@ -196,7 +196,7 @@ export class RedisJournal implements Journal {
     return notification;
   }
 
-  /** Takes nothing more until it is maintained again. */
+  /** Refuses notifications until `#maintain` works again. */
   #refuse(error: unknown): void {
     this.#available = false;
     this.#failed(error);
@@ -204,7 +204,7 @@ export class RedisJournal implements Journal {
 
   #failed(error: unknown): void {
     if (this.#closing.signal.aborted) return;
-    // Of an outage that two connections notice, the first word.
+    // Two connections notice an outage; it is logged once.
     if (this.#isInTrouble) return;
     this.#isInTrouble = true;
     this.#options.log.error(
@@ -213,7 +213,7 @@ export class RedisJournal implements Journal {
     );
   }
 
-  /** Does something at the start, as soon as Redis is there, however long that takes. */
+  /** Does a task of the start, as soon as Redis is there, however long that takes. */
   async #insist<T>(task: () => Promise<T>): Promise<T> {
     const { stopping } = this.#options;
     for (;;) {
@@ -230,9 +230,9 @@ export class RedisJournal implements Journal {
   }
 
   async #commit(items: readonly Item[]): Promise<Result[]> {
-    const words = items.flatMap(({ number, notification }) => packed(number, notification));
+    const packedItems = items.flatMap(({ number, notification }) => packed(number, notification));
     try {
-      const all = [this.#options.node, ...this.#limits, ...words];
+      const all = [this.#options.node, ...this.#limits, ...packedItems];
       const reply = await this.#commands.evalsha(APPEND_SHA, this.#keys.length, ...this.#keys, ...all);
       if (!Array.isArray(reply)) throw new Error('Redis did not answer with a list');
       return items.map((_, index) => ({
@@ -269,12 +269,12 @@ export class RedisJournal implements Journal {
     }
   }
 
-  /** Trims, and learns the journal's time and how far this node is behind. Returns the newest trimmed id. */
+  /** Trims, and asks for the journal's time and for how far this node is behind. Returns the newest trimmed id. */
   async #maintain(): Promise<Id> {
     if (!this.#available) await this.#loadScript();
     const { last } = this.#reader;
-    const words = [...this.#limits, last.id, this.now()];
-    const reply = await this.#commands.eval(MAINTAIN, this.#keys.length, ...this.#keys, ...words);
+    const args = [...this.#limits, last.id, this.now()];
+    const reply = await this.#commands.eval(MAINTAIN, this.#keys.length, ...this.#keys, ...args);
     if (!Array.isArray(reply)) throw new Error('Redis did not answer with a list');
     const [newest = '', floor = '', time] = reply.map(String);
     this.#clock = { time: Number(time), heard: performance.now() };
