@@ -1,6 +1,6 @@
 /**
- * Whom a notification is for, as one string, so that one table serves every kind:
- * the listeners of an address (hub) and its past (window).
+ * Whom a notification is for, as one string. So one table serves all kinds: for listeners (hub), and for the past
+ * (window).
  */
 export type Address = `room:${string}` | `user:${string}` | `connection:${string}` | 'everyone';
 
@@ -24,7 +24,7 @@ export function connectionAddress(id: string): Address {
   return `connection:${id}`;
 }
 
-/** The room's name where the address is a room. */
+/** The room's name; undefined if the address is no room. */
 export function roomOf(address: Address): string | undefined {
   return address.startsWith(ROOM_PREFIX) ? address.slice(ROOM_PREFIX.length) : undefined;
 }

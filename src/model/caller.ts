@@ -1,13 +1,13 @@
-/** Where a request came from, as far as it tells. */
+/** The parts of a request that say where it came from. */
 export interface Caller {
   readonly socket: { readonly remoteAddress?: string | undefined };
   readonly headers: Readonly<Record<string, string | string[] | undefined>>;
 }
 
 /**
- * The network address that a request came from, seen past so many proxies of ours: each of them appends
- * the address it saw to `X-Forwarded-For`, so the one that the first of them saw stands that far from the end.
- * What stands before it is the client's own word and is not believed.
+ * The network address that a request came from, through so many proxies of ours. Each proxy appends the address that it
+ * saw to `X-Forwarded-For`. So the address that the first proxy saw is that far from the end. The client may have
+ * written those before it, so they are not believed.
  */
 export function callerAddress(
   remote: string | undefined,

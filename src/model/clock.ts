@@ -1,8 +1,8 @@
-/** Where the time comes from. */
+/** A source of the time. */
 export interface Clock {
-  /** Milliseconds since the epoch. It may be set, forward and back. */
+  /** Milliseconds since the epoch. Somebody may set it forward or back. */
   now(): number;
-  /** Milliseconds since some moment. Nobody sets it. */
+  /** Milliseconds since some moment. Nobody can set it. */
   elapsed(): number;
 }
 

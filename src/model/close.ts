@@ -1,4 +1,4 @@
-/** Why the server closes a connection. Each protocol has its own code for each of these. */
+/** Why the server closes a connection. Each protocol has its own code for each reason. */
 export type CloseReason =
   | 'binary_frame'
   | 'too_many_errors'

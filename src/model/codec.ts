@@ -2,8 +2,8 @@ import type { Notification } from './notification.js';
 import { memoryOf } from './text.js';
 
 /**
- * Every field of a notification, in the order in which it is stored, with the value of an entry that was stored before
- * the field was there. A new field is one line here, at the end.
+ * Every field of a notification, in the order in which it is stored. The values are for entries that were stored before
+ * the field existed. A new field is one line here, at the end.
  */
 const DEFAULTS: Notification = {
   addresses: [],
@@ -19,11 +19,11 @@ type Fields = { -readonly [name in keyof Notification]: Notification[name] };
 const NAMES = Object.keys(DEFAULTS) as (keyof Notification)[];
 const PACKED = NAMES.filter(name => name !== 'data' && name !== 'key');
 
-// What an entry takes beside its texts: objects, strings' headers, its places in the tables.
+// Memory of an entry without its texts: objects, headers of strings, rows of the tables.
 const ENTRY_OVERHEAD_BYTES = 480;
 const ITEM_OVERHEAD_BYTES = 32;
 
-/** The fields beside key and data, which journals store apart: JSON in one line. */
+/** All fields except key and data, which journals store separately: JSON in one line. */
 export function packFields(notification: Notification): string {
   return JSON.stringify(PACKED.map(name => notification[name] ?? null));
 }
@@ -37,7 +37,7 @@ export function unpack(packed: string, key: string, data: string): Notification 
   return notification;
 }
 
-/** Bytes that one retained notification is counted with: about the memory that it takes. */
+/** The weight of a retained notification in bytes: about the memory that it takes. */
 export function weigh(notification: Notification): number {
   let bytes = ENTRY_OVERHEAD_BYTES;
   for (const name of NAMES) {

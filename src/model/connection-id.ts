@@ -1,7 +1,7 @@
 import { randomFillSync } from 'node:crypto';
 
 const BYTES_PER_HALF = 6;
-// Drawn in bulk: one call to the system's generator for many ids.
+// One call to the system's random generator serves many ids.
 const pool = Buffer.alloc(1024 * 2 * BYTES_PER_HALF);
 let used = pool.length;
 

@@ -12,9 +12,9 @@ import { isNear } from './near.js';
 import { type Fault, invalidNotification, MAX_FAULTS } from './problem.js';
 import { isShortText, KEY_RULE } from './text.js';
 
-/** What the fields of a notification say, checked. */
+/** The checked fields of a notification. */
 export interface Fields {
-  /** Each once: rooms, then users, connections, everyone. At least one. */
+  /** Without repetition: rooms, then users, connections, everyone. At least one. */
   readonly addresses: readonly Address[];
   readonly event: string;
   readonly hasData: boolean;
@@ -50,9 +50,9 @@ const NOBODY =
   'the notification names nobody to send to; give room, rooms, user, users, connection, connections or everyone: true';
 
 /**
- * Checks the fields of a notification. Throws a Problem (`invalid_notification`) that tells up to ten faults; it looks
- * no further then, so that what is wrong costs no more than what is right.
- * @param path goes before the names of the fields in it
+ * Checks the fields of a notification. Throws a Problem (`invalid_notification`) with up to ten faults. Then it looks
+ * no further, so that a wrong notification costs no more than a right one.
+ * @param path goes before the names of the fields in the faults
  */
 export function fieldsOf(value: unknown, path: string, retentionSeconds: number): Fields {
   if (!isObject(value))
@@ -103,7 +103,7 @@ export function fieldsOf(value: unknown, path: string, retentionSeconds: number)
 
 type FaultOf = (value: unknown) => string | undefined;
 
-/** Collects what is wrong with the fields of one object, up to the most that are told. */
+/** Collects the faults in the fields of one object, up to the most that are reported. */
 class Check {
   readonly faults: Fault[] = [];
   readonly #fields: Readonly<Record<string, unknown>>;
@@ -135,7 +135,7 @@ class Check {
     }
   }
 
-  /** Looks for fields that there are not. */
+  /** Finds fields that do not exist. */
   names(): void {
     for (const name in this.#fields) {
       if (this.#isFull) return;

@@ -1,4 +1,4 @@
-/** A queue whose items keep their position for life: the first ever pushed is 0, `end` is the next one's. */
+/** A queue whose items keep their position for life. The first item ever pushed has position 0, the next gets `end`. */
 export class Fifo<T> {
   #items: (T | undefined)[] = [];
   #head = 0;
@@ -22,12 +22,12 @@ export class Fifo<T> {
     this.#items.push(item);
   }
 
-  /** The item at a position, or undefined where it is gone or not there yet. */
+  /** The item at a position; undefined if it is gone or not there yet. */
   at(position: number): T | undefined {
     return position < this.#first ? undefined : this.#items[position - this.#first + this.#head];
   }
 
-  /** Drops the oldest item. Constant time on average, no matter how many stay. */
+  /** Removes and returns the oldest item. Constant time on average, no matter how many stay. */
   shift(): T | undefined {
     if (this.#head === this.#items.length) return undefined;
     const item = this.#items[this.#head];
@@ -40,14 +40,14 @@ export class Fifo<T> {
     return item;
   }
 
-  /** A new queue with the same items, or those of them that are to be kept; its positions begin at 0. */
+  /** A new queue with the same items, or with those that `isKept` accepts. Its positions begin at 0. */
   copy(isKept: (item: T) => boolean = () => true): Fifo<T> {
     const copy = new Fifo<T>();
     copy.#items = this.#items.slice(this.#head).filter(item => isKept(item as T));
     return copy;
   }
 
-  /** The first position whose item is not before what is looked for; `end` where all are. Items must be in order. */
+  /** The first position for whose item `isBefore` is false; `end` if there is none. Items must be in order. */
   search(isBefore: (item: T) => boolean): number {
     let low = this.#head;
     let high = this.#items.length;

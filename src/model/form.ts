@@ -3,16 +3,16 @@ import { type Fault, invalidNotification, MAX_FAULTS, Problem } from './problem.
 const LISTS = new Set(['rooms', 'users', 'connections', 'except']);
 
 /**
- * The JSON text that says what an `application/x-www-form-urlencoded` body says, for the one validator.
- * Lists come as `rooms=a&rooms=b`, `rooms[]=a` or `rooms[0]=a` (PHP's http_build_query); `data` is JSON
- * where it parses, else a string. Throws a Problem for a field given twice that is no list.
+ * Turns an `application/x-www-form-urlencoded` body into JSON text, for the one validator. Lists come as
+ * `rooms=a&rooms=b`, `rooms[]=a` or `rooms[0]=a` (PHP's http_build_query). `data` is JSON if it parses, else a string.
+ * Throws a Problem if a field that is no list is given twice.
  */
 export function formToJson(form: string): string {
   refuseBrokenEncoding(form);
   return fieldsToJson(new URLSearchParams(form));
 }
 
-/** The same for fields that came one by one, as a Redis stream has them. A list may also be one JSON text. */
+/** The same for separate fields, as a Redis stream has them. A list may also be one JSON text. */
 export function fieldsToJson(fields: Iterable<readonly [name: string, value: string]>): string {
   const values = new Map<string, string[]>();
   const faults: Fault[] = [];
@@ -31,7 +31,7 @@ export function fieldsToJson(fields: Iterable<readonly [name: string, value: str
   return `{${members.join(',')}}`;
 }
 
-/** What cannot be decoded would come out as U+FFFD, and different keys as the same one. */
+/** Bytes that cannot be decoded would become U+FFFD, and different keys the same key. */
 function refuseBrokenEncoding(form: string): void {
   try {
     decodeURIComponent(form);

@@ -1,4 +1,4 @@
-/** A queue whose first item is always the least (a binary heap): logarithmic time to add and to take. */
+/** A queue whose first item is always the least (a binary heap). Adding and taking need logarithmic time. */
 export class Heap<T> {
   readonly #isBefore: (a: T, b: T) => boolean;
   readonly #items: T[] = [];
@@ -7,7 +7,7 @@ export class Heap<T> {
     this.#isBefore = isBefore;
   }
 
-  /** The least item; undefined where there is none. */
+  /** The least item; undefined if there is none. */
   get first(): T | undefined {
     return this.#items[0];
   }
@@ -21,7 +21,7 @@ export class Heap<T> {
     }
   }
 
-  /** Takes the least item out. */
+  /** Removes and returns the least item. */
   pop(): T | undefined {
     const [first] = this.#items;
     const last = this.#items.pop();

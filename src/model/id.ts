@@ -1,25 +1,25 @@
 import type { Clock } from './clock.js';
 
-/** `<milliseconds>-<sequence>`: names a notification and is the cursor "everything after this". */
+/** `<milliseconds>-<sequence>`: the name of a notification, and the cursor "everything after this". */
 export type Id = `${number}-${number}`;
 
 export interface Moment {
   /** Milliseconds since the epoch. */
   readonly time: number;
-  /** Counts what falls into the same millisecond, from 0. */
+  /** Counts up from 0 in the same millisecond. */
   readonly sequence: number;
 }
 
 const ID = /^(\d{1,15})-(\d{1,15})$/;
 
-/** The parts of an id, or undefined for a text that is none. */
+/** The parts of an id; undefined if the text is no id. */
 export function parseId(text: string): Moment | undefined {
   const parts = ID.exec(text);
   if (parts === null) return undefined;
   return { time: Number(parts[1]), sequence: Number(parts[2]) };
 }
 
-/** The parts of an id. Throws for a text that is none. */
+/** The parts of an id. Throws if the text is no id. */
 export function momentOf(id: string): Moment {
   const moment = parseId(id);
   if (moment === undefined) throw new Error(`${JSON.stringify(id)} is no id`);
@@ -30,14 +30,14 @@ export function formatId(moment: Moment): Id {
   return `${moment.time}-${moment.sequence}`;
 }
 
-/** Negative, zero or positive as `a` comes before, at or after `b`. */
+/** Negative if `a` comes before `b`, zero if both are equal, positive if `a` comes after `b`. */
 export function compareMoments(a: Moment, b: Moment): number {
   return a.time - b.time || a.sequence - b.sequence;
 }
 
 /**
- * Hands out moments that strictly increase, and tells the time that they are measured by. That time never goes back:
- * where the clock is set back, it goes on from where it was, at its own pace.
+ * Gives out moments that strictly increase, and the time that they are measured by. This time never goes back: if the
+ * clock is set back, the time goes on from where it was, at its own pace.
  */
 export class IdClock {
   #last: Moment;
@@ -45,7 +45,7 @@ export class IdClock {
   #elapsed: number;
   readonly #clock: Clock;
 
-  /** @param last everything handed out comes after it */
+  /** @param last all moments come after it */
   constructor(clock: Clock, last: Moment) {
     this.#clock = clock;
     this.#last = last;
@@ -68,7 +68,7 @@ export class IdClock {
     return this.#last;
   }
 
-  /** The moment that was handed out last. */
+  /** The moment that was given out last. */
   get last(): Moment {
     return this.#last;
   }

@@ -1,6 +1,6 @@
 /**
  * Finds the text of values inside JSON, so that `data` can be passed on as it was posted. One pass, no recursion:
- * nesting costs no stack.
+ * nesting needs no stack.
  */
 
 const TAB = 0x09;
@@ -16,8 +16,8 @@ const OPEN_BRACE = 0x7b;
 const CLOSE_BRACE = 0x7d;
 
 /**
- * Texts of the elements of a JSON array, one after the other. The elements themselves may still be no JSON: the array
- * is, if all of them are and this ends without an error. Throws a SyntaxError where something between them is wrong.
+ * The texts of the elements of a JSON array, one after the other. Does not check the elements: if all of them are JSON,
+ * and this ends without an error, the array is JSON. Throws a SyntaxError if something between them is wrong.
  */
 export function* elementTexts(array: string): Generator<string, void> {
   let at = skipSpace(array, skipSpace(array, 0) + 1);
@@ -35,7 +35,7 @@ export function* elementTexts(array: string): Generator<string, void> {
   if (rest < array.length) throw unexpected(array, rest);
 }
 
-/** Whether a JSON text is an array, if it is JSON. */
+/** Whether a text is an array, if it is JSON. */
 export function isArrayText(text: string): boolean {
   return text.charCodeAt(skipSpace(text, 0)) === OPEN_BRACKET;
 }
@@ -46,8 +46,8 @@ function unexpected(text: string, at: number): SyntaxError {
 }
 
 /**
- * Text of the member `name` of a JSON object that `JSON.parse` has accepted; of several, the last, as `JSON.parse`
- * takes it.
+ * The text of the member `name` of a JSON object that `JSON.parse` has accepted. If there are several, the last one,
+ * like `JSON.parse`.
  */
 export function memberText(object: string, name: string): string | undefined {
   let found: string | undefined;
@@ -79,7 +79,7 @@ function isSpace(code: number): boolean {
   return code === SPACE || code === NEWLINE || code === RETURN || code === TAB;
 }
 
-/** Where the string that opens at `start` is over: just behind its closing quote; at the text's end without one. */
+/** The index after the closing quote of the string that opens at `start`; the text's end if there is no quote. */
 function stringEnd(text: string, start: number): number {
   let quote = text.indexOf('"', start + 1);
   while (quote >= 0 && isEscaped(text, quote)) quote = text.indexOf('"', quote + 1);

@@ -1,4 +1,4 @@
-/** Whether one letter more, less, other, or two neighbours swapped, turns one word into the other; also of equal ones. */
+/** Whether two words are equal, or differ by one letter more, less or other, or by two swapped neighbours. */
 export function isNear(a: string, b: string): boolean {
   if (Math.abs(a.length - b.length) > 1) return false;
   let start = 0;

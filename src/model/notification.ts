@@ -6,18 +6,18 @@ import { invalidNotification, Problem } from './problem.js';
 import { reasonOf } from './reason.js';
 import { isShortText, KEY_RULE, ownCopy } from './text.js';
 
-/** What a backend posts, checked. */
+/** A checked notification of a backend. */
 export interface Notification {
-  /** Whom it is for, each once: rooms, then users, connections, everyone. At least one. */
+  /** Whom it is for, without repetition: rooms, then users, connections, everyone. At least one. */
   readonly addresses: readonly Address[];
   readonly event: string;
   /** JSON text, as it was posted. */
   readonly data: string;
-  /** Connection ids that it is not sent to. */
+  /** Ids of connections that do not get it. */
   readonly except: readonly string[];
   /** Idempotency key. */
   readonly key: string | undefined;
-  /** Seconds that it stays replayable; undefined: as long as the past is retained. */
+  /** For so many seconds it can be replayed; undefined: as long as the past is retained. */
   readonly ttl: number | undefined;
 }
 
@@ -32,24 +32,24 @@ export interface Entry extends Moment {
 export interface NotificationLimits {
   /** Bytes of one notification's JSON text. */
   readonly maxBytes: number;
-  /** The greatest `ttl`. */
+  /** The largest `ttl`, in seconds. */
   readonly retentionSeconds: number;
 }
 
-/** A body that was taken apart: one notification, or a batch whose items stand on their own. */
+/** A parsed body: one notification, or a batch of independent items. */
 export interface Parsed {
   readonly batch: boolean;
   /**
-   * The items in order. Those of a batch are read and checked one by one as they are asked for, once, so that a large
-   * batch can be spread over several turns of the event loop. Throws a Problem where the batch as a whole is wrong.
+   * The items in order. Items of a batch are read and checked one by one during the iteration, which works once: so a
+   * large batch can be spread over several turns of the event loop. Throws a Problem if the batch as a whole is wrong.
    */
   readonly items: Iterable<Notification | Problem>;
 }
 
-/** The idempotency key that came beside a body; in a batch each item gets it with its index. */
+/** The idempotency key that came beside a body. In a batch each item gets it with its index. */
 export interface KeyBeside {
   readonly key: string;
-  /** Whether the publisher chose it, so that another one in the body is a contradiction; else the body's own goes first. */
+  /** Whether the publisher chose it. Then another key in the body is an error; otherwise the key in the body wins. */
   readonly chosen: boolean;
 }
 
@@ -58,15 +58,14 @@ export type ParseNotifications = (text: string, beside?: KeyBeside) => Parsed;
 export const MAX_BATCH = 1000;
 const MAX_BATCH_BYTES = 8 * 1024 * 1024;
 
-/** The most that a body may weigh, in bytes: a batch of the largest, but never more than 8 MiB. */
+/** The most bytes of a body: a batch of the largest notifications, but never more than 8 MiB. */
 export function maxBodyBytes(maxNotificationBytes: number): number {
   return Math.max(maxNotificationBytes, Math.min(MAX_BATCH * maxNotificationBytes, MAX_BATCH_BYTES));
 }
 
 /**
- * The one validator, the same for every source. What it returns parses a JSON text, one object or an
- * array of up to 1,000; it throws a Problem when the text as a whole cannot be taken, and puts the
- * Problem in the place of an item of a batch that cannot.
+ * The one validator, the same for every source. The result parses a JSON text: one object, or an array of up to 1,000.
+ * It throws a Problem if the text as a whole is wrong. If an item of a batch is wrong, the Problem takes its place.
  */
 export function notificationParser(limits: NotificationLimits): ParseNotifications {
   const { maxBytes, retentionSeconds } = limits;
@@ -115,7 +114,7 @@ export function notificationParser(limits: NotificationLimits): ParseNotificatio
   };
 }
 
-/** What is wrong with the JSON of one item is wrong with the body as a whole. */
+/** If the JSON of one item is wrong, the body as a whole is wrong. */
 function orProblem(parse: () => Notification): Notification | Problem {
   try {
     return parse();
@@ -150,6 +149,6 @@ function parseJson(text: string, path: string): unknown {
 }
 
 function notJson(error: unknown, path: string): Problem {
-  const place = path === '' ? '' : ` (in the item ${path.slice(0, -1)})`;
-  return new Problem('invalid_json', `The body is not valid JSON${place}: ${reasonOf(error)}.`);
+  const position = path === '' ? '' : ` (in the item ${path.slice(0, -1)})`;
+  return new Problem('invalid_json', `The body is not valid JSON${position}: ${reasonOf(error)}.`);
 }

@@ -1,10 +1,10 @@
-/** The most patterns with a `*` that a list made by somebody else may have. */
+/** The most patterns with a `*` in a list that somebody else has made. */
 export const MAX_WILDCARDS = 100;
 
 /**
- * Patterns in which `*` stands for any run of characters, also an empty one. They are compiled once. A pattern comes
- * from a token and must not be able to stall the process, so matching takes time in proportion to the lengths of
- * pattern and name, whatever both are; names without a `*` are looked up.
+ * Patterns in which `*` stands for any characters, or for none. They are compiled once. Patterns from a token must not
+ * be able to stall the process: matching always takes time in proportion to the lengths of pattern and name. Patterns
+ * without a `*` are looked up.
  */
 export class Patterns {
   readonly #names = new Set<string>();
@@ -29,7 +29,7 @@ export class Patterns {
 
 /** One pattern with a `*`. */
 class Glob {
-  /** What stands before the first star, between two stars, and behind the last one. */
+  /** The parts before the first star, between two stars, and after the last one. */
   readonly #prefix: string;
   readonly #inner: readonly Needle[];
   readonly #suffix: string;
@@ -46,7 +46,7 @@ class Glob {
     if (end < this.#prefix.length || !name.startsWith(this.#prefix) || !name.endsWith(this.#suffix))
       return false;
     let at = this.#prefix.length;
-    // The first place that fits leaves most for the parts behind it.
+    // The first match leaves most for the parts after it.
     for (const needle of this.#inner) {
       at = needle.endIn(name, at, end);
       if (at < 0) return false;
@@ -55,10 +55,10 @@ class Glob {
   }
 }
 
-/** A text that is looked for in others, never looking at a character twice (Knuth, Morris and Pratt). */
+/** Finds a text in others, and never looks at a character twice (Knuth, Morris and Pratt). */
 class Needle {
   readonly #text: string;
-  /** For each length, how much of its beginning is its end, too. */
+  /** For each length of its beginning: how much of that beginning is also its end. */
   readonly #borders: readonly number[];
 
   constructor(text: string) {
@@ -72,7 +72,7 @@ class Needle {
     this.#borders = borders;
   }
 
-  /** Where its first occurrence between two places in a text ends; negative if there is none. */
+  /** The end of its first occurrence between two positions of a text; negative if there is none. */
   endIn(text: string, from: number, until: number): number {
     let found = 0;
     for (let at = from; at < until; at++) {
@@ -84,7 +84,7 @@ class Needle {
   }
 }
 
-/** Whether a name fits one pattern, which is compiled for this alone. */
+/** Whether a name matches one pattern, which is compiled only for this. */
 export function matches(pattern: string, name: string): boolean {
   return new Patterns([pattern]).match(name);
 }

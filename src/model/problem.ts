@@ -1,4 +1,4 @@
-/** Every answer that is not a success: stable code, status, title (RFC 9457). The one table of them. */
+/** All answers that are no success: stable code, status, title (RFC 9457). */
 const PROBLEMS = {
   invalid_notification: { status: 400, title: 'Invalid notification' },
   invalid_json: { status: 400, title: 'Invalid JSON' },
@@ -17,7 +17,7 @@ const PROBLEMS = {
 
 export type ProblemCode = keyof typeof PROBLEMS;
 
-/** What is wrong with one field; `path` as in `rooms[3]`, behind `[2].` for the third of a batch. */
+/** A fault in one field. `path` is for example `rooms[3]`; in the third item of a batch, `[2].rooms[3]`. */
 export interface Fault {
   readonly path: string;
   readonly message: string;
@@ -61,17 +61,21 @@ export class Problem extends Error {
 
 export const PROBLEM_TYPE = 'application/problem+json';
 
-/** So many faults are told at once. */
+/** The most faults in one answer. */
 export const MAX_FAULTS = 10;
 
-/** The problem for a notification whose fields are wrong; of very many faults the first ten are told. */
+/** The problem for a notification with wrong fields. It reports the first ten faults. */
 export function invalidNotification(faults: readonly Fault[]): Problem {
-  const told = faults.slice(0, MAX_FAULTS);
-  const detail = told.map(({ path, message }) => (path === '' ? message : `${path} ${message}`)).join('; ');
-  return new Problem('invalid_notification', detail.endsWith('?') ? detail : `${detail}.`, { faults: told });
+  const reported = faults.slice(0, MAX_FAULTS);
+  const detail = reported
+    .map(({ path, message }) => (path === '' ? message : `${path} ${message}`))
+    .join('; ');
+  return new Problem('invalid_notification', detail.endsWith('?') ? detail : `${detail}.`, {
+    faults: reported,
+  });
 }
 
-/** The problem for what will work again by itself, with when to try, in seconds. */
+/** The problem for something that will work again by itself; with the seconds after which to try again. */
 export function unavailable(detail: string, retryAfterSeconds: number, cause?: unknown): Problem {
   return new Problem('unavailable', detail, { headers: { 'Retry-After': String(retryAfterSeconds) }, cause });
 }
@@ -86,7 +90,7 @@ export function problemAnswer(problem: Problem): string {
   );
 }
 
-/** The problem for something that went wrong on our side: says nothing of what it was. */
+/** The problem for an error of this server. It does not say what the error was. */
 export function internalProblem(cause: unknown): Problem {
   return new Problem('internal', 'Something went wrong on the server; its log says what.', { cause });
 }

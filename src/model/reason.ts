@@ -1,4 +1,4 @@
-/** What an error says, in one line; of one without words its name. */
+/** The message of an error; its name if it has no message. */
 export function reasonOf(error: unknown): string {
   return error instanceof Error ? error.message || error.name : String(error);
 }

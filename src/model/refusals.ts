@@ -9,25 +9,25 @@ const KINDS = [
   'refused room',
 ] as const;
 
-/** What strangers are refused for. */
+/** Why strangers are refused. */
 export type RefusalKind = (typeof KINDS)[number];
 
-/** As much of a logger as is needed here; pino's is one. */
+/** The part of a logger that is needed here; pino's has it. */
 export interface RefusalLog {
   warn(fields: Record<string, unknown>, message: string): void;
 }
 
 const QUIET_MS = 10_000;
 const MAX_CHARACTERS = 200;
-// Control, format and separator characters, and halves of pairs: what could break a line, or hide a part of it.
+// Control, format and separator characters, and half surrogate pairs: they could break a line, or hide a part of it.
 const UNSEEN = /[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/gu;
 
 /**
- * Tells the log who is refused, and why, so that an operator can see a wrong setting or an attack. What is refused
- * comes from strangers: they can neither flood the log, one line in ten seconds for each kind, nor forge its lines.
+ * Logs who is refused, and why, so that an operator can see a wrong setting or an attack. Strangers cause these lines.
+ * They cannot flood the log: each kind gets one line in ten seconds. They cannot forge its lines.
  */
 export class Refusals {
-  /** How many of each kind there were since the start, logged or not. */
+  /** Refusals of each kind since the start, logged or not. */
   readonly counts = Object.fromEntries(KINDS.map(kind => [kind, 0])) as Record<RefusalKind, number>;
   readonly #lines = new Map<RefusalKind, { at: number; unlogged: number }>();
   readonly #log: RefusalLog;
@@ -40,14 +40,14 @@ export class Refusals {
   }
 
   /**
-   * Somebody was refused. The line has the fields, the kind and, as `unlogged`, how many of that kind came since
-   * the line before and got none.
+   * Counts and logs a refusal. The line has the fields, the kind and, as `unlogged`, how many refusals of that kind
+   * came since the last line and got no line.
    */
   refused(kind: RefusalKind, fields: Readonly<Record<string, unknown>>): void {
     this.counts[kind]++;
     const now = this.#now();
     const last = this.#lines.get(kind);
-    // A clock that was set back must not silence it until the old time has come again.
+    // If the clock was set back, lines must not stop until the old time comes again.
     if (last !== undefined && Math.abs(now - last.at) < QUIET_MS) {
       last.unlogged++;
       return;
@@ -59,7 +59,7 @@ export class Refusals {
   }
 }
 
-/** What can stand in a log line, whatever it was: no longer than a line should be, and in one line. */
+/** Makes any value fit for a log line: in one line, and not too long. */
 function printable(value: unknown): unknown {
   if (value === undefined || value === null || typeof value === 'number' || typeof value === 'boolean')
     return value;

@@ -1,4 +1,4 @@
-/** How much past can be replayed: what is older, or more than fits, is trimmed, oldest first. */
+/** How much past can be replayed. Entries that are older, or too many, are trimmed, oldest first. */
 export interface Retention {
   readonly seconds: number;
   readonly bytes: number;

@@ -1,4 +1,4 @@
-/** Why the server cannot start, in a sentence that tells a person what to change. */
+/** The server cannot start. The message tells a person what to change. */
 export class StartError extends Error {
   constructor(message: string, options?: ErrorOptions) {
     super(message, options);

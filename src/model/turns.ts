@@ -1,11 +1,11 @@
 import { Fifo } from './fifo.js';
 
-/** The longest that one queue works in one turn of the event loop, in milliseconds; one item may make it longer. */
+/** How long one queue works in one turn of the event loop, in milliseconds. One item may make it longer. */
 export const TURN_MS = 5;
 
 /**
- * Items that wait to be served in order: as many in one turn of the event loop as fit into 5 ms, the rest in the
- * turns after it. So no crowd keeps the others waiting, however large it is.
+ * Serves items in order: as many in one turn of the event loop as fit into 5 ms, the rest in the next turns. So others
+ * need not wait for a crowd, however large it is.
  */
 export class Turns<T> {
   readonly #serve: (item: T) => void;
@@ -27,18 +27,18 @@ export class Turns<T> {
     this.schedule();
   }
 
-  /** Makes sure that `done` is called in the next turn, also if nothing waits. */
+  /** Makes sure that `done` is called in the next turn, even if no item waits. */
   schedule(): void {
     if (this.#isScheduled) return;
     this.#isScheduled = true;
-    // After the poll phase: what arrives together is one turn.
+    // After the poll phase: items that arrive together are served in one turn.
     setImmediate(this.#work);
   }
 
   readonly #work = (): void => {
     this.#isScheduled = false;
     const end = performance.now() + TURN_MS;
-    // What is pushed meanwhile belongs to the next turn.
+    // Items that are pushed meanwhile belong to the next turn.
     for (let left = this.#items.size; left > 0; left--) {
       this.#serve(this.#items.shift() as T);
       if (performance.now() >= end) break;
@@ -50,19 +50,19 @@ export class Turns<T> {
 
 /** Something whose input may have to wait. */
 export interface Waiting {
-  /** Its turn has come: it takes what waits. */
+  /** Called when its turn has come: takes the input that waits. */
   goOn(): void;
 }
 
 /**
- * Fair shares of the event loop for what comes from many peers at once: each turn has 5 ms for it. Who comes later in
- * the turn waits for one of the next, in order.
+ * Shares the event loop fairly if many peers send at once: each turn takes input for 5 ms. Later input waits for one of
+ * the next turns, in order.
  */
 export class FairTurns {
   readonly #waiting = new Turns<Waiting>(item => item.goOn());
   #end: number | undefined;
 
-  /** Whether this turn has no time left for it; then `goOn` is called in one that has. */
+  /** Whether this turn has no time left for an item. Then `goOn` is called in a later turn. */
   mustWait(item: Waiting): boolean {
     const now = performance.now();
     if (this.#end === undefined) {
@@ -77,14 +77,14 @@ export class FairTurns {
     return true;
   }
 
-  /** Has it wait for the next turn. */
+  /** Makes an item wait for the next turn. */
   wait(item: Waiting): void {
     this.#waiting.push(item);
   }
 }
 
 /**
- * Does something for each item, in order, in as many turns of the event loop as that needs.
+ * Calls `act` for each item, in order, in as many turns of the event loop as needed.
  * @param turnMs how long it works in one turn, in milliseconds; one item may make it longer
  */
 export async function inTurns<T>(
