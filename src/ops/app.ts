@@ -11,7 +11,7 @@ import { pageRouter } from './page.js';
 import { disconnectRouter } from './disconnect.js';
 
 export interface AppOptions extends HealthOptions {
-  /** Whether `GET /` shows the page for trying things out. */
+  /** Whether `GET /` shows the test page. */
   readonly page: boolean;
   /** The network address that a request came from. */
   readonly callerOf: (request: IncomingMessage) => string;
@@ -19,7 +19,7 @@ export interface AppOptions extends HealthOptions {
   readonly log: Logger;
 }
 
-/** All that is answered over HTTP beside `POST /notify`: Express with helmet. */
+/** Answers all HTTP requests except those to `/notify`: Express with helmet. */
 export function createApp(options: AppOptions): Express {
   const app = express();
   app.use(helmet());
@@ -60,7 +60,7 @@ function problemHandler({ log, refusals, callerOf }: AppOptions): ErrorRequestHa
 
 function asProblem(error: unknown): Problem {
   if (error instanceof Problem) return error;
-  // Express's own, for a path that cannot be decoded.
+  // Express throws it for a path that cannot be decoded.
   if (error instanceof Error && 'status' in error && error.status === 400)
     return new Problem('invalid_request', 'The path is not properly percent-encoded.');
   return internalProblem(error);

@@ -9,7 +9,7 @@ const SCRIPT = 'text/javascript';
 const FILES = {
   '/client.js': { name: 'postroom.global.js', type: SCRIPT },
   '/client.mjs': { name: 'postroom.js', type: SCRIPT },
-  // Not its own type: there is none, and ".ts" is a video to many.
+  // TypeScript has no media type, and many programs take ".ts" for a video.
   '/client.d.ts': { name: 'postroom.d.ts', type: 'text/plain' },
 };
 
@@ -17,8 +17,8 @@ export const readClient = (name: string) =>
   readFileSync(new URL(`../../dist/client/${name}`, import.meta.url));
 
 /**
- * `GET /client.js`, `/client.mjs` and `/client.d.ts`: for pages of any origin, kept by browsers for an hour and
- * revalidated by ETag.
+ * `GET /client.js`, `/client.mjs` and `/client.d.ts`. Pages of any origin may load them. Browsers keep them for an
+ * hour, then revalidate them by ETag.
  */
 export function clientScriptRouter(): Router {
   const router = Router();
@@ -27,7 +27,7 @@ export function clientScriptRouter(): Router {
     router.get(path, (_request, response) => {
       response
         .set('Cache-Control', `public, max-age=${MAX_AGE_SECONDS}`)
-        // A page is seldom of the same origin as this server; helmet would keep the script from it.
+        // A page seldom has the same origin as this server, and helmet's default would block the script.
         .set('Cross-Origin-Resource-Policy', 'cross-origin')
         .set('Access-Control-Allow-Origin', '*')
         .type(type)

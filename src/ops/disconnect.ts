@@ -7,12 +7,12 @@ import { inTurns } from '../model/turns.js';
 import { methodNotAllowed } from './methods.js';
 
 const TOPIC = 'remove';
-// A node that does not tell by then makes the answer partial.
+// If a node does not answer in this time, the answer is partial.
 const ANSWER_MS = 500;
 
 /**
- * How an operator shows somebody out (4503, "stay away"): one connection, or all of a user's, on all nodes. Answers
- * how many were removed.
+ * Lets an operator remove one connection, or all connections of a user, on all nodes (4503, "stay away"). Answers with
+ * the number of removed connections.
  */
 export function disconnectRouter(options: { cluster: Cluster; keys: Publishers }): Router {
   const { cluster, keys } = options;
@@ -41,7 +41,7 @@ export function disconnectRouter(options: { cluster: Cluster; keys: Publishers }
   }
 }
 
-/** Removes the connections of this node when any node is asked to. */
+/** Removes connections of this node if any node is asked to. */
 export function handleDisconnects(cluster: Cluster, postroom: Postroom): void {
   cluster.handle(TOPIC, async address => {
     const connections = postroom.listeners(address as Address);

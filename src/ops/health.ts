@@ -9,16 +9,16 @@ const NANOSECONDS_PER_MS = 1e6;
 const SAMPLING_MS = 10;
 const RETRY_AFTER_SECONDS = '1';
 
-/** How one way in is doing. */
+/** The state of one source. */
 export interface SourceReport {
   readonly connected: boolean;
   /** Notifications taken and refused since start. */
   readonly taken: number;
   readonly refused: number;
-  /** Messages that the broker holds for us, and those that there was no room for; where that can be told. */
+  /** Messages that wait at the broker, and messages that were dropped for lack of room; if that is known. */
   readonly lag?: number | undefined;
   readonly dropped?: number | undefined;
-  /** What went wrong last: with the broker, the journal or a message. */
+  /** The last error: of the broker, the journal or a message. */
   readonly lastError?: { readonly at: string; readonly reason: string } | undefined;
 }
 
@@ -28,11 +28,11 @@ export interface HealthOptions {
   readonly version: string;
   readonly sources: () => Record<string, SourceReport>;
   readonly refusals: Refusals;
-  /** Whether the detailed report may be had here, with a key. */
+  /** Whether callers with a key get the detailed report here. */
   readonly detailed: boolean;
 }
 
-/** Health for load balancers (`/health/live`, `/health/ready`), for anyone and, with a key, for operators. */
+/** `/health/live` and `/health/ready` for load balancers; `/health` for anyone, and for operators with a key. */
 export function healthRouter(options: HealthOptions): Router {
   const { postroom, keys } = options;
   const loopDelay = monitorEventLoopDelay({ resolution: SAMPLING_MS });
@@ -61,7 +61,7 @@ export function healthRouter(options: HealthOptions): Router {
     .all(methodNotAllowed('GET, HEAD'));
   return router;
 
-  /** A source that is down does not make it unready: the others go on, and what is posted there waits at the broker. */
+  /** A source that is down does not make the server unready: the others go on, and messages wait at the broker. */
   function overall(): string {
     const { status } = postroom;
     if (status !== 'ok') return status;
@@ -90,7 +90,7 @@ function answer(response: Response, status: number, body: object): void {
   response.status(status).set('Cache-Control', 'no-store').json(body);
 }
 
-/** What a turn was late, in milliseconds; the histogram counts the time it sleeps in between too. */
+/** How late a turn was, in milliseconds. The histogram also counts the sampling interval. */
 function delay(nanoseconds: number): number {
   if (Number.isNaN(nanoseconds)) return 0; // no sample yet
   return Math.max(0, Math.round((nanoseconds / NANOSECONDS_PER_MS - SAMPLING_MS) * 100) / 100);
