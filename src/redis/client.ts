@@ -7,25 +7,25 @@ const FIRST_PAUSE_MS = 50;
 const LONGEST_PAUSE_MS = 2000;
 const CONNECT_TIMEOUT_MS = 5000;
 const KEEP_ALIVE_MS = 10_000;
-// Without an answer for so long the connection is given up; a blocking read must be shorter.
+// A connection without an answer for so long is given up. A blocking read must be shorter.
 const SILENCE_MS = 5000;
 const SENTINEL_TIMEOUT_MS = 1000;
 
-/** What a client tells of itself. */
+/** A client calls these. */
 export interface RedisEvents {
-  /** It can be used, for the first time or again. */
+  /** The client can be used, for the first time or again. */
   readonly ready: () => void;
-  /** It has no connection; it tries again by itself. Told for every attempt that fails, with why. */
+  /** The client has no connection, and tries again by itself. Called with the reason for each attempt that fails. */
   readonly lost: (error: unknown) => void;
 }
 
 /**
- * A connection to Redis of its own, in whichever of the forms of `REDIS_URL`. It comes back by itself, for ever, with
- * growing pauses. A command without a connection, or whose connection breaks before the answer, rejects at once:
- * whether to say it again is for those to decide who know whether that is safe.
+ * Opens a connection of its own to Redis, for every form of `REDIS_URL`. It reconnects by itself, for ever, with
+ * growing pauses. A command rejects at once if there is no connection, or if it breaks before the answer: only the
+ * caller knows whether it is safe to send the command again.
  * @param url as `parseRedisUrl` takes it
  * @param name shown by CLIENT LIST
- * @param timeoutMs a command that is not answered by then rejects; it may still be carried out
+ * @param timeoutMs a command that is not answered in this time rejects; Redis may still carry it out
  */
 export function openRedis(url: string, name: string, events: RedisEvents, timeoutMs?: number): RedisClient {
   const target = parseRedisUrl(url);
@@ -40,15 +40,15 @@ export function openRedis(url: string, name: string, events: RedisEvents, timeou
     keepAlive: KEEP_ALIVE_MS,
     socketTimeout: SILENCE_MS,
     autoResendUnfulfilledCommands: false,
-    // Its promise nobody could catch; who subscribes does so whenever it is ready.
+    // Nobody could catch its rejection. Subscribers subscribe again each time the client is ready.
     autoResubscribe: false,
     maxRetriesPerRequest: 0,
-    // A server that became a replica, or is loading: the connection is made anew.
+    // Reconnects if the server became a replica, or is loading.
     reconnectOnError: error => /^(READONLY|LOADING|MASTERDOWN)/.test(error.message),
   } satisfies RedisOptions;
   const client = open();
   client.on('ready', events.ready);
-  // Without an error the connection was closed by the other side.
+  // Without an error, the other side closed the connection.
   client.on('close', () => events.lost(lastError ?? new Error('the connection was closed')));
   let lastError: unknown;
   let sentinelError: unknown;
@@ -56,9 +56,9 @@ export function openRedis(url: string, name: string, events: RedisEvents, timeou
     sentinelError = error;
   });
   client.on('error', error => {
-    // That no node told the slots, or no sentinel the master, says nothing of why.
+    // ioredis reports that no node gave the slots, or no sentinel the master. These errors say why.
     lastError = error.lastNodeError ?? sentinelError ?? error;
-    // Where sentinels are asked in vain no connection is closed.
+    // If no sentinel can be asked, no connection is closed.
     if (sentinelError !== undefined) events.lost(sentinelError);
     sentinelError = undefined;
   });
@@ -73,9 +73,9 @@ export function openRedis(url: string, name: string, events: RedisEvents, timeou
         redisOptions: common,
         enableOfflineQueue: false,
         clusterRetryStrategy: pauseBefore,
-        // What broke before its answer may have been carried out: it is not said again.
+        // If a connection breaks before the answer, the command may have been carried out: do not send it again.
         retryDelayOnFailover: 0,
-        // Certificates have names in them, which must not become addresses before they are checked.
+        // Certificates contain names, so names must not become addresses before the check.
         ...(target.tls && { dnsLookup: (name, callback) => callback(null, name) }),
         scaleReads: 'master',
       });
@@ -92,7 +92,7 @@ export function openRedis(url: string, name: string, events: RedisEvents, timeou
       sentinels: [...target.hosts],
       ...(target.master !== undefined && { name: target.master }),
       sentinelRetryStrategy: pauseBefore,
-      // A sentinel that hangs must not keep us from the next one.
+      // If a sentinel hangs, the next one must be asked.
       sentinelCommandTimeout: SENTINEL_TIMEOUT_MS,
       ...(target.tls && { enableTLSForSentinelMode: true, sentinelTLS: {} }),
       ...(target.sentinelPassword !== undefined && { sentinelPassword: target.sentinelPassword }),
@@ -100,7 +100,7 @@ export function openRedis(url: string, name: string, events: RedisEvents, timeou
   }
 }
 
-/** Resolves when a client can be used, or when it no longer matters. */
+/** Resolves when a client can be used, or when the signal is aborted. */
 export function untilReady(client: RedisClient, signal: AbortSignal): Promise<void> {
   if (client.status === 'ready' || signal.aborted) return Promise.resolve();
   return new Promise(resolve => {
@@ -114,7 +114,7 @@ export function untilReady(client: RedisClient, signal: AbortSignal): Promise<vo
   });
 }
 
-/** Milliseconds before the next attempt; with jitter, since many may have lost the same server. */
+/** Milliseconds before the next attempt. They are random, since many may have lost the same server. */
 function pauseBefore(attempt: number): number {
   const pause = Math.min(FIRST_PAUSE_MS * 2 ** (attempt - 1), LONGEST_PAUSE_MS);
   return pause * (0.5 + Math.random() / 2);

@@ -4,7 +4,7 @@ import type { RedisClient } from './client.js';
 const LEASE_MS = 5000;
 const RENEW_MS = 1000;
 
-// Takes it where nobody has it, prolongs it where we do. Returns whether it is ours.
+// Takes the lease if nobody holds it; prolongs it if we hold it. Returns 1 if it is ours, else 0.
 const HOLD = `
   local holder = redis.call('GET', KEYS[1])
   if holder and holder ~= ARGV[1] then return 0 end
@@ -15,9 +15,9 @@ const LET_GO = `
   return 1`;
 
 /**
- * That one process of many does something: the one that holds a key. It is prolonged every second; who dies loses it
- * after five. A process that was paused may believe for a moment that it still holds it, so what is done under it
- * must be safe to do twice.
+ * Lets one process of many do something: the holder of a key. It prolongs the key every second. If it dies, it loses
+ * the key after five seconds. A process that was paused may believe for a moment that it still holds the key. So work
+ * under a lease must be safe to do twice.
  */
 export class Lease {
   readonly #redis: RedisClient;
@@ -34,7 +34,7 @@ export class Lease {
     return performance.now() < this.#until;
   }
 
-  /** Takes or prolongs it where that is due. Resolves to whether it is ours; rejects where Redis cannot be asked. */
+  /** Takes the lease, or prolongs it if due. Resolves to whether it is ours. Rejects if Redis does not answer. */
   async hold(): Promise<boolean> {
     const asked = performance.now();
     if (asked < this.#until - LEASE_MS + RENEW_MS) return true;
@@ -43,7 +43,7 @@ export class Lease {
     return isOurs === 1;
   }
 
-  /** Lets the next one have it. Rejects where Redis cannot be asked: it then runs out by itself. */
+  /** Gives the lease up. Rejects if Redis cannot be asked; then the lease runs out by itself. */
   async release(): Promise<void> {
     if (!this.isHeld) return;
     this.#until = 0;

@@ -1,13 +1,13 @@
-/** Where Redis is, as `REDIS_URL` says it. */
+/** The parts of a `REDIS_URL`. */
 export interface RedisTarget {
   readonly kind: 'single' | 'sentinel' | 'cluster';
-  /** Of the server, of the sentinels, or of some nodes of the cluster. */
+  /** The server, the sentinels, or some nodes of the cluster. */
   readonly hosts: readonly { readonly host: string; readonly port: number }[];
   readonly tls: boolean;
   readonly username: string | undefined;
   readonly password: string | undefined;
   readonly db: number;
-  /** What the sentinels call the master. */
+  /** The sentinels' name of the master. */
   readonly master: string | undefined;
   readonly sentinelPassword: string | undefined;
 }
@@ -18,7 +18,7 @@ const SCHEME = /^redis(s)?(?:\+(sentinel|cluster))?:\/\/(?:([^@/]*)@)?([^/?]*)(?
 const HOST = /^(\[[0-9a-f:.]+\]|[\w.-]+)(?::(\d{1,5}))?$/i;
 const PORTS = { single: 6379, sentinel: 26379, cluster: 6379 };
 
-/** Takes a `REDIS_URL` apart. Throws an Error whose message says which forms there are; it never repeats the URL. */
+/** Parses a `REDIS_URL`. Throws an Error if it is wrong. The message says what is right, and never repeats the URL. */
 export function parseRedisUrl(url: string): RedisTarget {
   const parts = SCHEME.exec(url);
   if (parts === null) throw new Error(`must be ${FORMS}`);
