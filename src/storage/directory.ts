@@ -3,7 +3,7 @@ import { reasonOf } from '../model/reason.js';
 import { StartError } from '../model/start-error.js';
 import { type Lock, lockDirectory } from './lock.js';
 
-/** `DATA_DIR`: one process at a time works in it. All of a process's files in it share one lock. */
+/** `DATA_DIR`: one process at a time works in it. All files of a process in it share one lock. */
 export class DataDirectory {
   readonly path: string;
   #users = 0;
@@ -14,7 +14,10 @@ export class DataDirectory {
     this.path = path;
   }
 
-  /** Begins to use it; each call needs a `release`. Rejects with a StartError if it is in use or cannot be written. */
+  /**
+   * Begins to use the directory. Each call needs a `release`. Rejects with a StartError if it is in use or not
+   * writable.
+   */
   async use(): Promise<void> {
     this.#users++;
     this.#lock ??= this.#take();
@@ -38,7 +41,7 @@ export class DataDirectory {
       await mkdir(this.path, { recursive: true });
       return await lockDirectory(this.path);
     } catch (cause) {
-      // What the system refused has a code; what the lock says of itself has none.
+      // An error of the system has a code; an error of the lock has none.
       const isRefusal = typeof cause === 'object' && cause !== null && 'code' in cause;
       if (!isRefusal) throw cause;
       if (cause.code === 'EEXIST' || cause.code === 'ENOTDIR')

@@ -13,20 +13,19 @@ import { jsonOf, recordOf, Tally } from './store-record.js';
 const FILE_NAME = 'stores.lmdb';
 const COPY = fileURLToPath(new URL('../../dist/storage/store-copy.js', import.meta.url));
 const MAX_STORES = 16;
-// Changes, and bytes, of one commit: this process does nothing else meanwhile.
+// The most changes and bytes of one commit: this process does nothing else meanwhile.
 const MAX_GROUP = 500;
 const MAX_GROUP_BYTES = 1024 * 1024;
 
 /** A table of records by key. */
 export type Table = Database<Buffer, Buffer>;
 
-/** Opens the file of the stores, which must be sound, with its table of tallies: one for each store, by its name. */
+/** Opens the file of the stores, which must be sound. `tallies` has the tally of each store by its name. */
 export function openFile(path: string, options: { readonly noSync?: boolean } = {}) {
   const root = openLmdb(path, MAX_STORES + 1, options);
   return { root, tallies: root.openDB<string, string>({ name: 'tallies' }) };
 }
 
-/** Opens the table of one store. */
 export function openTable(root: RootDatabase, name: string): Table {
   return root.openDB<Buffer, Buffer>({ name: `store ${name}`, keyEncoding: 'binary', encoding: 'binary' });
 }
@@ -39,7 +38,7 @@ interface Change {
   readonly record: Buffer | undefined;
 }
 
-/** Stores in one LMDB file: durable over kill -9, sound at each start. */
+/** Stores in one LMDB file. They survive kill -9, and are checked at each start. */
 export class DiskStores implements Stores {
   readonly #directory: DataDirectory;
   readonly #path: string;
@@ -50,7 +49,7 @@ export class DiskStores implements Stores {
   #file: ReturnType<typeof openFile> | undefined;
   #stopped: Promise<void> | undefined;
 
-  /** @param stopping aborted when the server is to stop, also while it still starts */
+  /** @param stopping aborted when the server stops, even while it still starts */
   constructor(directory: DataDirectory, stopping: AbortSignal) {
     this.#directory = directory;
     this.#path = join(directory.path, FILE_NAME);
@@ -112,16 +111,16 @@ export class DiskStores implements Stores {
     const wereThere: boolean[] = [];
     try {
       await root.batch(() => {
-        // What this group has changed already: reading gives what was there before it.
+        // The changes of this group so far: reading gives the values before the group.
         const changed = new Map<string, Buffer | undefined>();
         for (const { table, name, key, record } of changes) {
-          const place = `${name} ${key.toString('latin1')}`;
-          const previous = changed.has(place) ? changed.get(place) : table.get(key);
+          const changedKey = `${name} ${key.toString('latin1')}`;
+          const previous = changed.has(changedKey) ? changed.get(changedKey) : table.get(key);
           const tally = this.#tallies.get(name);
           if (previous !== undefined) tally?.remove(previous);
           if (record !== undefined) tally?.add(record);
           void (record === undefined ? table.remove(key) : table.put(key, record));
-          changed.set(place, record);
+          changed.set(changedKey, record);
           wereThere.push(previous !== undefined);
         }
         for (const name of new Set(changes.map(change => change.name)))
@@ -142,7 +141,7 @@ export class DiskStores implements Stores {
   }
 }
 
-/** One store of the file. What it reads is committed. */
+/** One store of the file. It reads only committed values. */
 class DiskStore<V> implements Store<V> {
   readonly #table: Table;
   readonly #change: (key: Buffer, record: Buffer | undefined) => Promise<boolean>;

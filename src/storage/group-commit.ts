@@ -3,7 +3,7 @@ import { nextTurn } from '../model/turns.js';
 const LONGEST_WAIT_MS = 1;
 
 export interface GroupCommitOptions<T, R> {
-  /** A group that has so many items, or bytes, takes no more. */
+  /** A group with so many items, or bytes, takes no more. */
   readonly maxItems: number;
   readonly maxBytes: number;
   /** Commits a group; resolves to the result of each item, in order. */
@@ -17,8 +17,8 @@ interface Group<T, R> {
 }
 
 /**
- * One commit for many items, one commit at a time, in order: what is added while one is under way goes into the next.
- * When a commit fails, the groups behind it fail too: an item that is tried again must not end up behind them.
+ * Commits many items at once: one commit at a time, in order. Items that are added during a commit go into the next
+ * one. If a commit fails, the groups after it fail too: an item that is tried again must not come after them.
  */
 export class GroupCommit<T, R> {
   readonly #options: GroupCommitOptions<T, R>;
@@ -78,12 +78,12 @@ export class GroupCommit<T, R> {
   }
 
   /**
-   * Publishers who were just answered come back one after another, and each that a commit waits for saves a commit.
-   * Resolves after a turn that brought nothing more, if there are as many as last time; within a millisecond.
+   * Publishers that were just answered come back one after another. Waiting for them saves commits. Resolves after a
+   * turn that brought no more items, if there are as many as last time; after about a millisecond at the latest.
    */
   async #gathered(items: readonly T[]): Promise<void> {
     const deadline = performance.now() + LONGEST_WAIT_MS;
-    // The rest of this turn comes first: waiting begins after it.
+    // The waiting begins after this turn.
     await nextTurn();
     for (let size = 0; items.length > size || items.length < this.#lastSize; ) {
       size = items.length;

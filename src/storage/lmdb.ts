@@ -2,16 +2,16 @@ import { stat } from 'node:fs/promises';
 import { open, type RootDatabase } from 'lmdb';
 
 const COMMITS = {
-  // A write resolves when it is flushed. Flushing beside the next commit, lmdb's default, is no faster.
+  // A write resolves when it is flushed. lmdb's default, to flush during the next commit, is no faster.
   overlappingSync: false,
-  // The page that makes a commit the newest is flushed with the next commit, which halves the cost of both.
+  // The page that makes a commit the newest is flushed with the next commit: this halves the cost of both.
   noMetaSync: true,
-  // The groups are ours; with lmdb's own, a commit that fails leaves a rejection that nobody can catch.
+  // We make groups ourselves. With lmdb's groups, a failed commit leaves a rejection that nobody can catch.
   eventTurnBatching: false,
 };
 
 /**
- * Opens an LMDB file, which must be sound: see `renewFile`. It is made if it is not there.
+ * Opens an LMDB file, which must be sound: see `renewFile`. Makes it if it is missing.
  * @param options.noSync for a file that is flushed once, at its end
  */
 export function openLmdb(path: string, maxDbs: number, options: { noSync?: boolean } = {}): RootDatabase {
@@ -24,7 +24,7 @@ export async function commitError(error: unknown): Promise<unknown> {
   return Promise.resolve(error.commitError).catch((cause: unknown) => cause);
 }
 
-/** Knows an open file again: LMDB goes on writing into a file that was removed, and the next start would not find that. */
+/** Recognizes an open file. LMDB goes on writing to a file that was removed, and the next start would not find it. */
 export class FileIdentity {
   readonly #path: string;
   readonly #inode: bigint | undefined;
@@ -38,14 +38,14 @@ export class FileIdentity {
     return new FileIdentity(path, await inodeOf(path));
   }
 
-  /** Rejects if another file, or none, stands at the path. */
+  /** Rejects if the path has another file, or none. */
   async check(): Promise<void> {
     if ((await inodeOf(this.#path)) === this.#inode) return;
     throw new Error(`${this.#path} was removed or replaced while in use; restart the server`);
   }
 }
 
-/** Undefined where there is no such file. */
+/** Undefined if there is no such file. */
 async function inodeOf(path: string): Promise<bigint | undefined> {
   return stat(path, { bigint: true }).then(
     ({ ino }) => ino,

@@ -8,14 +8,13 @@ import { isSocketPath, listenOnFile, SocketInUse } from '../unix/socket-file.js'
 const LOCK_NAME = 'lock.sock';
 
 export interface Lock {
-  /** Lets go of it. */
   release(): Promise<void>;
 }
 
 /**
- * Makes sure that one process works in a directory: it listens on a Unix socket there. The system lets go of it
- * with the process, however that ends, so a lock never outlives its holder; the file of a dead one is replaced.
- * Rejects with a sentence when another process holds it.
+ * Makes sure that one process works in a directory: the process listens on a Unix socket there. The system frees the
+ * socket when the process ends in any way, so a lock never outlives its holder. The file of a dead process is replaced.
+ * Rejects with a StartError if another process holds the lock.
  */
 export async function lockDirectory(directory: string): Promise<Lock> {
   const path = shortest(join(directory, LOCK_NAME));
@@ -39,8 +38,8 @@ export async function lockDirectory(directory: string): Promise<Lock> {
 }
 
 /**
- * Linux: a name without a file, so that there is no dead one's to replace, and no race in replacing it. It does not
- * reach from one container into another; the file does.
+ * Linux: an abstract socket name has no file. So there is no dead file to replace, and no race for it. A container does
+ * not see the names of another container, but it sees the file.
  */
 async function listenOnName(directory: string): Promise<Server | undefined> {
   if (process.platform !== 'linux') return undefined;
@@ -62,7 +61,7 @@ async function held(server: Server, directory: string, listening: Promise<unknow
     throw isInUse(error) ? inUse(directory) : error;
   }
   server.on('connection', socket => socket.destroy());
-  // Nobody is served here: what goes wrong with a caller does not matter, and must not end the process.
+  // Nobody is served here: errors with a caller do not matter, and must not end the process.
   server.on('error', () => undefined);
   server.unref();
   return server;

@@ -7,9 +7,9 @@ const MAX_GROUP = 256;
 const MAX_GROUP_BYTES = 512 * 1024;
 
 /**
- * Changes of one store in one step. KEYS: a sorted set of the keys, all with score 0, so it is ordered by their bytes; a
- * hash of the values. ARGV: for each change a key and a value, with `+` before it; a removal has `-`. Returns for each
- * change whether its key was there.
+ * Makes changes of one store in one step. KEYS: a sorted set of the keys, all with score 0, so it is ordered by their
+ * bytes; a hash of the values. ARGV: for each change a key and a value, with `+` before it; a removal has `-`. Returns
+ * for each change whether its key was there.
  */
 const CHANGE = `
   local results = {}
@@ -25,7 +25,7 @@ const CHANGE = `
   end
   return results`;
 
-/** Returns keys and values in turn. ARGV: the first key, the first that is left out, how many. */
+/** Returns key, value, key, value, … ARGV: the first key, the end key, which is not included, the most entries. */
 const RANGE = `
   local keys = redis.call('ZRANGEBYLEX', KEYS[1], '[' .. ARGV[1], '(' .. ARGV[2], 'LIMIT', 0, ARGV[3])
   local results = {}
@@ -35,14 +35,14 @@ const RANGE = `
   end
   return results`;
 
-/** Stores in Redis, which all nodes with one prefix share. As durable as Redis is set to be. */
+/** Stores in Redis. All nodes with the same prefix share them. As durable as Redis is set to be. */
 export class RedisStores implements Stores {
   readonly #redis: RedisClient;
   readonly #prefix: string;
   readonly #stores = new Map<string, RedisStore<unknown>>();
   #stopped: Promise<void> | undefined;
 
-  /** @param failed told of a connection that is lost; it comes back by itself, and meanwhile calls reject */
+  /** @param failed called when the connection is lost; it comes back by itself, and meanwhile calls reject */
   constructor(url: string, prefix: string, failed: (error: unknown) => void) {
     this.#prefix = prefix;
     const events = { ready: () => undefined, lost: failed };

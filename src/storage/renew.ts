@@ -7,22 +7,22 @@ import { reasonOf } from '../model/reason.js';
 // How long reading and copying may take: as long as the slowest disk needs, but not for ever.
 const COPY_MS = 60_000;
 const COPY_MS_PER_MIB = 500;
-// Copying is nearly always done by then, and the stop finds an open file.
+// How long copying may go on after a stop. It is nearly always done by then.
 const STOP_MS = 5000;
 
 /**
- * Replaces an LMDB file by a fresh copy of what is sound in it; makes the file if it is not there. This runs in a
- * process of its own: LMDB maps the file into memory and trusts it, so a damaged file, or a full disk, would end the
- * process without an error that could be caught. Rejects with the reason if the file cannot be read or the copy not be
- * written; the file is then as it was.
- * @param script what the process runs: it calls `writeCopy`
- * @param words what the script is given
- * @param stopping ends it, if it takes longer than a few seconds more
+ * Checks an LMDB file and replaces it by a fresh copy. Makes the file if it is missing. This runs in a process of its
+ * own: LMDB maps the file into memory and trusts it, so a damaged file, or a full disk, would end the process without
+ * an error that could be caught. Rejects with the reason if the file is damaged or cannot be read, or if the copy
+ * cannot be written. Then the file does not change.
+ * @param script the script that the process runs: it calls `writeCopy`
+ * @param extra further arguments of the script
+ * @param stopping if aborted, the process may go on for only a few seconds
  */
 export async function renewFile(
   script: string,
   path: string,
-  words: readonly string[],
+  extra: readonly string[],
   stopping: AbortSignal,
 ): Promise<void> {
   await removeCopies(path);
@@ -34,7 +34,7 @@ export async function renewFile(
   const options = { timeout, killSignal: 'SIGKILL', signal: tooLate.signal } as const;
   try {
     await new Promise<void>((resolve, reject) => {
-      const args = [script, path, String(process.pid), ...words];
+      const args = [script, path, String(process.pid), ...extra];
       execFile(process.execPath, args, options, (error, stdout) => {
         if (error === null) resolve();
         else reject(new Error(stdout.trim() || 'its contents cannot be read'));
@@ -49,18 +49,18 @@ export async function renewFile(
 }
 
 /**
- * The script's side of `renewFile`: has a copy written and puts it in the file's place. Errors go to standard output,
- * as one line.
+ * The script's side of `renewFile`: has a copy written, and replaces the file by it. Errors go to standard output, as
+ * one line.
  * @param write writes the copy, without flushing it
  */
 export async function writeCopy(
-  write: (path: string, copy: string, words: readonly string[]) => Promise<void>,
+  write: (path: string, copy: string, extra: readonly string[]) => Promise<void>,
 ): Promise<void> {
-  const [path = '', server = '', ...words] = process.argv.slice(2);
-  // A name of its own: a copier whose server was killed may still be at work.
+  const [path = '', server = '', ...extra] = process.argv.slice(2);
+  // A name of its own: a copier whose server was killed may still run.
   const copy = `${path}.new.${process.pid}`;
   try {
-    await write(path, copy, words);
+    await write(path, copy, extra);
     flush(copy);
     if (process.ppid !== Number(server)) throw new Error('its server has ended');
     renameSync(copy, path);
@@ -73,7 +73,7 @@ export async function writeCopy(
   }
 }
 
-/** A copier that was killed leaves its copy; a copier whose server was killed cannot put its copy in place. */
+/** Removes the copies of killed copiers. A copier whose server was killed cannot put its copy in place. */
 async function removeCopies(path: string): Promise<void> {
   for (const name of await readdir(dirname(path)))
     if (name.startsWith(`${basename(path)}.new`)) await rm(join(dirname(path), name), { force: true });

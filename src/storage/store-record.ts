@@ -11,7 +11,7 @@ export function recordOf(key: Buffer, json: string): Buffer {
   return bytes;
 }
 
-/** The JSON of a record. Throws if a bit of it, or of its key, has changed. */
+/** The JSON of a record. Throws if the record or its key is damaged. */
 export function jsonOf(key: Buffer, record: Buffer): string {
   const isSound =
     record.length >= CHECK_BYTES && record.readUInt32BE() === crc32(record.subarray(CHECK_BYTES), crc32(key));
@@ -19,12 +19,12 @@ export function jsonOf(key: Buffer, record: Buffer): string {
   return record.toString('utf8', CHECK_BYTES);
 }
 
-/** How many records a table has, and the sum of their check sums: so a record that is missing is noticed. */
+/** How many records a table has, and the sum of their check sums: so a missing record is noticed. */
 export class Tally {
   #count: number;
   #sum: number;
 
-  /** @param text what `toString` returned */
+  /** @param text a result of `toString` */
   constructor(text = '0 0') {
     const [count = 0, sum = 0] = text.split(' ').map(Number);
     this.#count = count;

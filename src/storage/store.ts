@@ -1,35 +1,35 @@
 /**
- * A small map, ordered by its keys: by the bytes of their UTF-8. A key has 1 to 1,000 bytes; a value is anything that
- * JSON can carry. Calls that do not wait for each other take effect in their order.
+ * A small map, ordered by its keys: by their bytes in UTF-8. A key has 1 to 1,000 bytes; a value is anything that JSON
+ * can carry. Calls that do not wait for each other take effect in their order.
  */
 export interface Store<V> {
-  /** Sets a value. Resolves when it is durable; if it rejects, it may be durable or not. */
+  /** Sets a value. Resolves when it is durable. If it rejects, the value may be durable or not. */
   put(key: string, value: V): Promise<void>;
 
-  /** Removes a key. Resolves, when that is durable, to whether the key was there. */
+  /** Removes a key. Resolves when that is durable, to whether the key was there. */
   remove(key: string): Promise<boolean>;
 
   get(key: string): Promise<V | undefined>;
 
-  /** The entries from one key up to another, which is left out; in order, at most so many. */
+  /** The entries from one key up to another, which is not included; in order, at most `limit`. */
   range(from: string, to: string, limit: number): Promise<[key: string, value: V][]>;
 }
 
 /** The stores of one installation. */
 export interface Stores {
-  /** Opens what the stores live in. Rejects with a StartError if that cannot be. */
+  /** Opens the storage. Rejects with a StartError if it cannot be opened. */
   start(): Promise<void>;
 
   /** The store with this name: letters, digits and `-`. One object for each name. */
   open<V>(name: string): Store<V>;
 
-  /** Finishes what was begun. Idempotent. */
+  /** Finishes all changes. Idempotent. */
   stop(): Promise<void>;
 }
 
 const MAX_KEY_BYTES = 1000;
 
-/** The bytes of a key. Throws for a key that no store takes. */
+/** The bytes of a key. Throws if no store takes the key. */
 export function keyBytes(key: string): Buffer {
   const bytes = Buffer.from(key);
   if (bytes.length === 0 || bytes.length > MAX_KEY_BYTES || !key.isWellFormed())
