@@ -3,11 +3,11 @@ import { lstat, unlink } from 'node:fs/promises';
 import { connect, createServer, type ListenOptions, type Server } from 'node:net';
 import { StartError } from '../model/start-error.js';
 
-// Longest path of a Unix socket on Linux, with its closing zero; macOS takes a little less.
+// Longest path of a Unix socket on macOS, with its closing zero. Linux takes 108 bytes.
 const MAX_SOCKET_PATH = 104;
 const NOBODY = ['ECONNREFUSED', 'ENOENT'];
 
-/** Somebody listens there, and answers. */
+/** Another process listens there, and answers. */
 export class SocketInUse extends Error {
   constructor(path: string) {
     super(`another process listens on ${path}`);
@@ -15,15 +15,15 @@ export class SocketInUse extends Error {
   }
 }
 
-/** Whether a path is short enough for a Unix socket: a longer one would be cut off without a word. */
+/** Whether a path is short enough for a Unix socket. The system would cut off a longer path without an error. */
 export function isSocketPath(path: string): boolean {
   return Buffer.byteLength(path) < MAX_SOCKET_PATH;
 }
 
 /**
- * Makes a server listen on a Unix socket. The file that a process left which is gone is replaced; rejects with
- * `SocketInUse` where one answers, with a StartError where something else stands there, else with the system's error.
- * @param mode the file's permissions from its first moment on; undefined: as the process makes files
+ * Makes a server listen on a Unix socket. Replaces the file of a process that is gone. Rejects with `SocketInUse` if
+ * another process answers there, with a StartError if the path is no socket, else with the system's error.
+ * @param mode the file's permissions from its first moment on; undefined: the default of the process
  */
 export async function listenOnFile(server: Server, options: ListenOptions & { path: string }, mode?: number) {
   const { path } = options;
@@ -32,7 +32,7 @@ export async function listenOnFile(server: Server, options: ListenOptions & { pa
   } catch (error) {
     if (codeOf(error) !== 'EADDRINUSE') throw error;
   }
-  // Only what is a socket is ours to replace.
+  // Only a socket may be replaced.
   if (!(await lstat(path)).isSocket())
     throw new StartError(`${path} is there and no socket; move it away, or choose another path.`);
   const turn = await takeTurn(path);
@@ -46,8 +46,8 @@ export async function listenOnFile(server: Server, options: ListenOptions & { pa
 }
 
 /**
- * Of several who find the same dead file one at a time may replace it. On Linux, by a name without a file: the system
- * lets go of it with the process.
+ * Several processes may find the same dead file: only one at a time may replace it. On Linux, an abstract socket name
+ * is the lock. The system frees the name when the process ends.
  */
 async function takeTurn(path: string): Promise<Server | undefined> {
   if (process.platform !== 'linux') return undefined;
@@ -62,7 +62,7 @@ async function takeTurn(path: string): Promise<Server | undefined> {
 
 async function listen(server: Server, options: ListenOptions, mode: number | undefined): Promise<void> {
   const listening = once(server, 'listening');
-  // The file is made in this call, and with a mode of its own only by way of the mask.
+  // This call makes the file. Only the umask can set its permissions.
   const mask = mode === undefined ? undefined : process.umask(0o777 & ~mode);
   try {
     server.listen(options);
@@ -79,7 +79,7 @@ async function answers(path: string): Promise<boolean> {
     return true;
   } catch (error) {
     if (NOBODY.includes(String(codeOf(error)))) return false;
-    // Another user's.
+    // A socket of another user.
     if (codeOf(error) === 'EACCES') return true;
     throw error;
   } finally {
