@@ -1,7 +1,7 @@
 import type { Config } from './config.js';
 import type { Server } from './server.js';
 
-/** Tells a person who starts it for the first time what to do next. Development only: it shows the secrets. */
+/** Tells a new user what to do next. Only for development: it shows the secrets. */
 export function printBanner(config: Config, server: Server): void {
   const [key = ''] = config.NOTIFY_KEYS;
   const front = reachable(server.url);
@@ -31,7 +31,7 @@ export function printBanner(config: Config, server: Server): void {
 `);
 }
 
-/** An address that listens on all interfaces is none that one can open. */
+/** Nobody can open the address of all interfaces. */
 function reachable(url: string): string {
   return url.replace(/\/\/(0\.0\.0\.0|\[::\])(?=:)/, '//localhost');
 }

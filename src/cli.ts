@@ -1,7 +1,7 @@
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 
-/** What a command line asks for: a server, or a text and the exit code that goes with it. */
+/** A command line asks to start a server, or to print a text and end with an exit code. */
 export type Command =
   | { readonly name: 'start' }
   | { readonly name: 'print'; readonly text: string; readonly exitCode: 0 | 2 };
@@ -13,9 +13,9 @@ const OPTIONS = {
 
 const COMMANDS = ['start', 'help'];
 
-/** Reads the arguments behind the program's name. Reads and starts nothing else. */
+/** Reads the arguments after the program's name. Reads and starts nothing else. */
 export function readCommand(args: readonly string[], version: string): Command {
-  // Not strict: our own sentence names the unknown argument and --help.
+  // Not strict: our own message names the unknown argument and --help.
   const { tokens, values } = parseArgs({ args: [...args], options: OPTIONS, strict: false, tokens: true });
   const unknown = tokens.find(token => !isKnown(token));
   if (unknown) return { name: 'print', text: refusal(unknown), exitCode: 2 };

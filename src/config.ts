@@ -7,17 +7,17 @@ import { matches } from './model/pattern.js';
 import { StartError } from './model/start-error.js';
 import { parseRedisUrl } from './redis/url.js';
 
-/** Every setting, checked. The names are those of the environment, as README and .env.example have them. */
+/** All settings, checked, by the names of their environment variables, as in README and .env.example. */
 export type Config = Readonly<z.output<typeof Settings>> & {
-  /** Not in production: secrets that are missing are made for this run, and `GET /` shows a page. */
+  /** True if not in production. Then missing secrets are made for this run, and `GET /` shows a page. */
   readonly development: boolean;
-  /** `NOTIFY_KEYS` was not set: its key was made for this run. */
+  /** True if `NOTIFY_KEYS` was not set: then its key was made for this run. */
   readonly areKeysMadeUp: boolean;
 };
 
 type Environment = Readonly<Record<string, string | undefined>>;
 
-/** What is wrong with the settings, all of it in one message. */
+/** Lists everything that is wrong with the settings. */
 export class ConfigError extends StartError {
   constructor(faults: readonly string[]) {
     super(`Postroom cannot start with these settings:\n${faults.map(fault => `  - ${fault}`).join('\n')}`);
@@ -27,12 +27,12 @@ export class ConfigError extends StartError {
 
 const MIN_SECRET_LENGTH = 32;
 const HOW_TO_MAKE_ONE = 'make one with: openssl rand -hex 32';
-// Shorter names are like too many others: PORT is one letter off POST, PORTS and SORT.
+// Short names are similar to too many others: PORT is one letter away from POST, PORTS and SORT.
 const MIN_COMPARED_LENGTH = 6;
 
 /**
- * Reads the settings out of an environment. Throws a ConfigError that lists every fault by name. In development
- * a missing key and a missing JWT secret are made up, differently each time.
+ * Reads the settings from an environment. Throws a ConfigError that lists every fault by name. In development, makes a
+ * missing key and a missing JWT secret, at random.
  */
 export function readConfig(environment: Environment): Config {
   const given = whatIsSet(environment);
@@ -56,8 +56,8 @@ export function readConfig(environment: Environment): Config {
 }
 
 /**
- * A sentence for each variable that is set, is no setting, and has nearly the name of one: probably a slip. It may
- * as well belong to another program, so this is no fault.
+ * A sentence for each variable whose name is nearly the name of a setting: probably a typing error. The variable may
+ * also belong to another program, so this is no fault.
  */
 export function settingWarnings(environment: Environment): string[] {
   const settings = Object.keys(Settings.shape);
@@ -147,7 +147,7 @@ const amqpUrl = z
 
 const topic = z
   .string()
-  // With `.dead` behind it, it must still be one.
+  // With `.dead` after it, it must still be a topic name.
   .regex(/^[\w.-]{1,244}$/, 'must be 1 to 244 ASCII letters, digits and _ . -');
 
 const prefix = z.string().regex(/^[\w.:-]{1,100}$/, 'must be 1 to 100 letters, digits and _ . : -');
@@ -155,7 +155,7 @@ const prefix = z.string().regex(/^[\w.:-]{1,100}$/, 'must be 1 to 100 letters, d
 const port = (defaultValue: number) => whole(defaultValue, 0, 65535);
 
 const origins = list(['*'])
-  // Browsers send them in lower case.
+  // Browsers send origins in lower case.
   .transform(origins => origins.map(origin => origin.toLowerCase()))
   .superRefine((origins, context) => {
     for (const origin of origins) {
@@ -166,11 +166,11 @@ const origins = list(['*'])
     }
   });
 
-/** What an entry of ALLOWED_ORIGINS would be as an Origin header has it (RFC 6454 §7): a scheme, a host, perhaps a port. */
+/** An entry of ALLOWED_ORIGINS in the form of an Origin header (RFC 6454 §7): a scheme, a host, perhaps a port. */
 function rightOrigin(origin: string): string {
   if (origin === 'null') return origin;
   const [, scheme, host = ''] = /^([^/]*:\/\/)?([^/?#]*)/.exec(origin) ?? [];
-  // A star at the beginning stands for the scheme too.
+  // A star at the beginning includes the scheme.
   return (scheme ?? (host.startsWith('*') ? '' : 'https://')) + host;
 }
 
@@ -247,7 +247,7 @@ function faultOf(issue: z.core.$ZodIssue): string {
   return `${issue.path.join('.')} ${issue.message}`;
 }
 
-/** What contradicts among the settings that are right by themselves, so that all is told at once. */
+/** The contradictions among the valid settings, if others are invalid: so the user sees all faults at once. */
 function otherContradictions(
   given: Environment,
   issues: readonly z.core.$ZodIssue[],
@@ -258,12 +258,12 @@ function otherContradictions(
   const settings = Settings.safeParse(right);
   if (!settings.success) return [];
   return contradictions(settings.data, development).filter(
-    // What is wrong by itself is told already.
+    // Faults of invalid settings are reported already.
     fault => !wrong.some(name => new RegExp(`\\b${name}\\b`).test(fault)),
   );
 }
 
-/** What is wrong with settings that are right each by itself. */
+/** Faults of settings that are valid one by one, but not together. */
 function contradictions(settings: z.output<typeof Settings>, development: boolean): string[] {
   const faults = [];
   if (!development && settings.NOTIFY_KEYS.length === 0)

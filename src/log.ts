@@ -2,7 +2,7 @@ import { writeSync } from 'node:fs';
 import { type Logger, pino } from 'pino';
 import pretty from 'pino-pretty';
 
-/** One JSON line for each event; on a terminal, lines for people. */
+/** Logs one JSON line for each event. On a terminal, the lines are for people. */
 export function createLog(level: string): Logger {
   if (!process.stdout.isTTY) return pino({ level, base: null }, stdout);
   return pino({ level, base: null }, pretty({ colorize: true, translateTime: 'SYS:HH:MM:ss', sync: true }));
@@ -10,14 +10,14 @@ export function createLog(level: string): Logger {
 
 const STDOUT = 1;
 
-/** Pino's own would try for ever where the disk under a log file is full, and stop the whole server with it. */
+/** If the disk of a log file is full, Pino's own stream tries for ever, and stops the whole server. */
 const stdout = {
   write(line: string): void {
     let rest = Buffer.from(line);
     try {
       while (rest.length > 0) rest = rest.subarray(writeSync(STDOUT, rest));
     } catch {
-      // There is no place left to say so; the next line is tried again.
+      // This failure cannot be logged anywhere. The next line is tried again.
     }
   },
 };

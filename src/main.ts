@@ -42,7 +42,7 @@ async function start(): Promise<void> {
     );
     if (config.development) printBanner(config, server);
   } catch (error) {
-    // Told to stop while it was starting: the signal's handler ends it.
+    // The server was stopped while it started. The signal's handler ends the process.
     if (stops > 0) await new Promise(() => undefined);
     console.error(error instanceof StartError ? error.message : error);
     process.exit(1);

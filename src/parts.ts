@@ -1,10 +1,10 @@
-/** Something that a server consists of. Its `stop` may be called twice, and before its `start`. */
+/** A part of a server. Its `stop` may be called twice, and before its `start`. */
 export interface Part {
   start?(): unknown;
   stop?(): unknown;
 }
 
-/** Starts parts in order and stops them in reverse. Parts of an inner list start, and stop, together. */
+/** Starts parts in order, and stops them in reverse order. Parts of an inner list start and stop together. */
 export class Parts {
   readonly #parts: readonly (Part | readonly Part[])[];
 
@@ -12,7 +12,7 @@ export class Parts {
     this.#parts = parts;
   }
 
-  /** Rejects with the error of the first part that cannot start; then all are stopped. */
+  /** If a part cannot start, stops all parts, then rejects with the error. */
   async start(): Promise<void> {
     try {
       for (const part of this.#parts) await Promise.all([part].flat().map(each => each.start?.()));

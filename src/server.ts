@@ -20,20 +20,20 @@ import { Parts } from './parts.js';
 import { Intake, NotifyEndpoint, sources, WantedSource } from './sources/index.js';
 import { DataDirectory } from './storage/directory.js';
 
-// A start that is told to stop ends by itself within seconds; one that hangs in the system is left.
+// A start that is stopped ends by itself within seconds. If it hangs in the system, the stop does not wait for it.
 const START_MS = 10_000;
 
 /** A whole Postroom in one object. */
 export interface Server {
-  /** Opens the journal and listens. Rejects with a sentence that says what to do. */
+  /** Opens the journal and listens. Rejects with an error that says what to do. */
   start(): Promise<void>;
-  /** Stops gracefully: nothing new comes in, what is under way finishes, connections are closed one by one. Idempotent. */
+  /** Stops gracefully: accepts nothing new, finishes running work, closes connections one by one. Idempotent. */
   stop(): Promise<void>;
-  /** Where it listens, once started. */
+  /** Where it listens, after the start. */
   readonly url: string;
-  /** Where the internal side listens, if that is apart. */
+  /** Where the internal side listens, if it is separate. */
   readonly internalUrl: string | undefined;
-  /** Where the Unix socket is, if there is one: `unix:/run/postroom.sock`. */
+  /** The Unix socket, if there is one: `unix:/run/postroom.sock`. */
   readonly socketUrl: string | undefined;
 }
 
@@ -44,7 +44,7 @@ export interface ServerOptions {
   readonly every?: Every;
 }
 
-/** Puts the parts together: the one place that names them all. */
+/** Puts all parts together. */
 export async function createServer(config: Config, log: Logger, options: ServerOptions): Promise<Server> {
   const stopping = new AbortController();
   const base = baseOf(config, log, options, stopping.signal);
@@ -55,7 +55,7 @@ export async function createServer(config: Config, log: Logger, options: ServerO
   const parts = new Parts([
     { stop: () => core.journal.close() },
     { stop: () => core.cluster.stop() },
-    // Health answers until the last connection is gone, so that a load balancer sees the draining.
+    // Health answers until the last connection is closed, so a load balancer sees that the server drains.
     ...[front, internal, socket].filter(listener => listener !== undefined),
     core.postroom,
     timers,
@@ -87,7 +87,7 @@ export async function createServer(config: Config, log: Logger, options: ServerO
   async function stop(): Promise<void> {
     stopping.abort();
     core.postroom.stopAccepting();
-    // What is half open cannot be closed; a start that failed has closed everything.
+    // A part that is still opening cannot be closed. If the start fails, it closes everything itself.
     if (starting !== undefined) await waitBriefly(starting, START_MS);
     await parts.stop();
   }
@@ -97,7 +97,7 @@ type Base = ReturnType<typeof baseOf>;
 type Core = Awaited<ReturnType<typeof coreOf>>;
 type WaysIn = ReturnType<typeof waysInOf>;
 
-/** What all parts need. */
+/** Things that all parts need. */
 function baseOf(
   config: Config,
   log: Logger,
@@ -135,7 +135,7 @@ async function coreOf({ config, log, clock, stopping, isShared, failed }: Base) 
   return { cluster, journal, postroom };
 }
 
-/** How notifications come in. */
+/** The ways in for notifications. */
 function waysInOf({ config, log, clock, refusals, keys, isShared, callerOf }: Base, { postroom }: Core) {
   const maxNotificationBytes = config.MAX_NOTIFICATION_BYTES;
   const parse = notificationParser({
@@ -155,7 +155,7 @@ function waysInOf({ config, log, clock, refusals, keys, isShared, callerOf }: Ba
   };
 }
 
-/** How connections are opened and served. */
+/** Opens and serves connections. */
 function waysOutOf(
   { config, log, clock, refusals, callerOf, failed }: Base,
   { postroom }: Core,
@@ -192,7 +192,7 @@ function waysOutOf(
   return { timers, gateway };
 }
 
-/** One side on which HTTP is served, and what of it. */
+/** An address that serves HTTP, and what it serves. */
 interface Side {
   readonly address: ListenAddress;
   readonly notify: NotifyEndpoint | undefined;
