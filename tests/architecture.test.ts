@@ -3,7 +3,7 @@ import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from '@jest/globals';
 
-// As docs/architecture.md has it: imports point down only, and folders of one layer never import each other.
+// The rule of docs/architecture.md: imports point down only, and folders of one layer never import each other.
 const LAYERS = [
   ['model'],
   ['unix', 'redis'],
@@ -14,7 +14,7 @@ const LAYERS = [
   ['.'],
 ] as const;
 const READS_ENVIRONMENT = ['config.ts', 'main.ts'];
-/** Import rings that are there, each with what keeps it. Empty is right. */
+/** Known import rings, each with its reason. Empty is right. */
 const KNOWN_RINGS: string[] = [];
 
 const root = fileURLToPath(new URL('../src', import.meta.url));
@@ -24,7 +24,7 @@ const files = readdirSync(root, { recursive: true, encoding: 'utf8' })
 const sources = new Map(files.map(file => [file, readFileSync(join(root, file), 'utf8')]));
 const imports = new Map([...sources].map(([file, source]) => [file, importsOf(file, source)]));
 
-/** The files of ours that a file imports, types included: `from './x.js'`, `import './x.js'`, `import('./x.js')`. */
+/** Our files that a file imports, types included: `from './x.js'`, `import './x.js'`, `import('./x.js')`. */
 function importsOf(file: string, source: string): string[] {
   const specifiers = source.matchAll(/(?:\bfrom|\bimport)\s*\(?\s*['"](\.{1,2}\/[^'"]+)['"]/g);
   return [...specifiers].map(([, path = '']) => join(dirname(file), path).replace(/\.js$/, '.ts'));
@@ -38,14 +38,14 @@ function layerOf(file: string): number {
   return LAYERS.findIndex(folders => folders.some(folder => folder === folderOf(file)));
 }
 
-/** What breaks a rule, as `a.ts → b.ts`. */
+/** Imports that break a rule, as `a.ts → b.ts`. */
 function broken(rule: (from: string, to: string) => boolean): string[] {
   return [...imports].flatMap(([from, to]) =>
     to.filter(target => !rule(from, target)).map(target => `${from} → ${target}`),
   );
 }
 
-/** Every ring of imports once, from its first file on. */
+/** Every ring of imports once, beginning with its first file. */
 function rings(): string[] {
   const found: string[] = [];
   const done = new Set<string>();

@@ -13,7 +13,7 @@ let directory: string;
 
 beforeEach(() => {
   directory = mkdtempSync(join(tmpdir(), 'postroom-cli-'));
-  // Whoever reads it ends with 1.
+  // A program that reads it ends with 1.
   writeFileSync(join(directory, '.env'), 'PORT=not a port');
 });
 

@@ -20,7 +20,7 @@ function pem(key: { export(options: { type: 'spki'; format: 'pem' }): string | B
   return String(key.export({ type: 'spki', format: 'pem' }));
 }
 
-/** The faults that are told, one a line. */
+/** The reported faults, one in each line. */
 function faults(environment: Record<string, string>): string[] {
   try {
     readConfig(environment);

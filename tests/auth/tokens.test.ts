@@ -30,7 +30,7 @@ function sign(claims: object, options: jwt.SignOptions = {}, secret: jwt.Secret 
   return jwt.sign({ exp: EXP, iat: NOW, ...claims }, secret, options);
 }
 
-/** A token of these parts, signed with HS256 whatever they say. */
+/** A token of these parts, signed with HS256 whatever its header says. */
 function signRaw(header: object | string, payload: object | string, secret = SECRET): string {
   const text = [header, payload]
     .map(part => (typeof part === 'string' ? part : JSON.stringify(part)))

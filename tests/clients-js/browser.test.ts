@@ -17,7 +17,7 @@ function built(file: string): string {
   return readFileSync(path, 'utf8');
 }
 
-/** As a page without a bundler has it, and as one with modules has it; both make it `window.postroom`. */
+/** For a page without a bundler, and for a page with modules. Both make it `window.postroom`. */
 const scripts = {
   'a plain script': `<script>${built('postroom.global.js')}</script>`,
   'a module': `<script type="module">
@@ -26,7 +26,7 @@ const scripts = {
   </script>`,
 };
 
-/** A visitor's page on another origin than the server's, with a client that is open when this resolves. */
+/** A visitor's page on another origin than the server's. Its client is open when this resolves. */
 async function openListener(
   server: ServerProcess,
   options = '{}',
@@ -104,7 +104,7 @@ describeWith(['chromium'], 'the client in a browser', () => {
     };
 
     for (let kill = 0; kill < KILLS; kill++) {
-      // Every page is there again: each kill hits an open connection.
+      // Every page is connected again, so each kill hits an open connection.
       for (const page of pages) await page.waitForFunction('room.state === "open"');
       await publishedMore(100);
       await server.stop('SIGKILL');
@@ -144,7 +144,7 @@ describeWith(['chromium'], 'the client in a browser', () => {
   it('hears after a sleep what came meanwhile', async () => {
     let server = await startProcess(environment);
     const page = await openListener(server);
-    // Neither timers nor events of the page run while its debugger stands, as in a tab that is frozen.
+    // While the debugger stops the page, neither its timers nor its events run, as in a frozen tab.
     const debug = await page.context().newCDPSession(page);
     await debug.send('Debugger.enable');
     const asleep = new Promise(resolve => debug.once('Debugger.paused', resolve));

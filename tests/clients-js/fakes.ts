@@ -7,12 +7,12 @@ import {
   postroom,
 } from '../../clients/js/src/postroom.js';
 
-/** Lets everything that is ready to run, run: promises among it, no timers. */
+/** Lets everything run that is ready to run: also promises, but no timers. */
 export function settle(): Promise<void> {
   return new Promise(resolve => setImmediate(resolve));
 }
 
-/** Time that passes when the test says so. */
+/** A clock that the test moves. */
 export class FakeClock {
   time = 1_763_856_000_000;
   readonly #timers = new Map<number, { at: number; run: () => void }>();
@@ -21,7 +21,7 @@ export class FakeClock {
   readonly now = () => this.time;
 
   setTimeout(run: () => void, milliseconds: number): unknown {
-    // What a browser would do with it: no wait at all.
+    // A browser does the same: it does not wait at all.
     const wait = milliseconds > 2 ** 31 - 1 ? 0 : Math.max(0, milliseconds);
     this.#timers.set(++this.#last, { at: this.time + wait, run });
     return this.#last;
@@ -31,7 +31,7 @@ export class FakeClock {
     this.#timers.delete(timer as number);
   }
 
-  /** In how many milliseconds the timers are due, the next one first. */
+  /** Milliseconds until the timers are due, the next one first. */
   get due(): number[] {
     return [...this.#timers.values()].map(({ at }) => at - this.time).sort((a, b) => a - b);
   }
@@ -51,14 +51,14 @@ export class FakeClock {
   }
 }
 
-/** A WebSocket whose far end is the test. */
+/** A WebSocket. The test is its far end. */
 export class FakeSocket {
   onmessage: unknown;
   onclose: unknown;
   onerror: unknown;
   /** Frames that the client sent, parsed. */
   readonly sent: Record<string, unknown>[] = [];
-  /** Whether the client has let go of it. */
+  /** Whether the client has released it. */
   released = false;
   readonly url: string;
   readonly protocols: string[];
@@ -92,18 +92,18 @@ export class FakeSocket {
     this.receive({ type: 'notification', id, room: 'a', event, data: id, ...fields });
   }
 
-  /** The connection ends, from the server's side or on the way. */
+  /** Ends the connection, from the server's side or on the way. */
   lose(code = 1006, reason = ''): void {
     (this.onclose as (event: object) => void)({ code, reason, wasClean: code !== 1006 });
   }
 }
 
-/** Where `online` and `visibilitychange` come from. */
+/** It sends `online` and `visibilitychange`. */
 export class FakeWindow extends EventTarget {
   readonly document = { hidden: false };
 }
 
-/** A client among fakes, and all that it told the application. */
+/** A client among fakes, and everything that it reported to the application. */
 export interface World {
   readonly room: Postroom;
   readonly clock: FakeClock;
@@ -124,7 +124,7 @@ afterEach(() => {
   rooms.clear();
 });
 
-/** Opens a client with what it was given; `random` is 1 where nothing else is said, so delays are their bounds. */
+/** Opens a client and gives it `options`. By default `random` is 1, so delays are as long as possible. */
 export async function openClient(
   options: Options & { clock?: FakeClock } = {},
   url = 'ws://server/ws?room=a',
@@ -168,7 +168,7 @@ export async function openClient(
   };
 }
 
-/** A JWT, as far as a client looks into one, that expires at this time of the clock. */
+/** A JWT that expires at this time of the clock. It has only the parts that a client reads. */
 export function jwtUntil(milliseconds: number, name = ''): string {
   const base64url = (value: object) => Buffer.from(JSON.stringify(value)).toString('base64url');
   return `${base64url({ alg: 'HS256' })}.${base64url({ name: `${name}ÿ?>`, exp: milliseconds / 1000 })}.signature`;

@@ -2,7 +2,7 @@ import { describe, expect, it } from '@jest/globals';
 import { type Options, postroom } from '../../clients/js/src/postroom.js';
 import { FakeSocket } from './fakes.js';
 
-/** As a page without types may give them. */
+/** Options that a page without types may give. */
 function open(options: object): void {
   postroom('ws://server/ws', { WebSocket: FakeSocket, ...(options as Options) }).close();
 }

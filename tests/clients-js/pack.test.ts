@@ -18,7 +18,7 @@ const folder = mkdtempSync(join(tmpdir(), 'postroom-pack-'));
 const app = join(folder, 'app');
 const installed = join(app, 'node_modules/postroom-client');
 
-/** As an application uses it. What TypeScript must refuse is there, too: types that say nothing would take it. */
+/** A program as in an application. It includes a line that TypeScript must refuse: empty types would accept it. */
 const PROGRAM = `
 export const room: Postroom = postroom('wss://example.com/ws?room=orders', { token: async () => 'a.b.c' });
 room.on<{ order: number }>('order.paid', (data, frame) => [data.order.toFixed(), frame.id.length]);
@@ -27,7 +27,7 @@ room.subscribe(1);
 `;
 const imports = (from: string) => `import { type Postroom, postroom } from '${from}';\n`;
 
-/** Runs a program to its end, with nothing of the npm that runs these tests; shows what it printed where it fails. */
+/** Runs a program to its end, without the settings of the npm that runs these tests. If it fails, shows its output. */
 function run(cwd: string, program: string, ...args: string[]): string {
   const { PATH, HOME } = process.env;
   const env = { PATH, HOME, npm_config_cache: join(folder, 'cache'), npm_config_offline: 'true' };

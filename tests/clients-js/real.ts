@@ -15,12 +15,12 @@ export interface RealClient {
   readonly faults: Fault[];
   /** Every frame that came, over all connections. */
   readonly frames: { type: string; [field: string]: unknown }[];
-  /** How often it was opened, and how often it was told that the past is gone. */
+  /** How often it was opened, and how often it reported that the past is gone. */
   readonly opened: () => number;
   readonly lost: () => number;
-  /** Cuts the connection in the way a network does: no closing handshake. */
+  /** Cuts the connection as a network does: without a closing handshake. */
   drop(): void;
-  /** Resolves when the condition holds; looked at after everything that the client tells. */
+  /** Resolves when the condition holds; checks it after each event of the client. */
   until(condition: () => boolean): Promise<void>;
 }
 

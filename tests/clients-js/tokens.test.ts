@@ -3,7 +3,7 @@ import { FakeClock, jwtUntil, openClient, settle } from './fakes.js';
 
 const HOUR = 3_600_000;
 
-/** An application that hands out numbered tokens, each valid for a while from when it was asked. */
+/** An application that gives out numbered tokens, each valid for a while from the request on. */
 function issuer(lifetime = HOUR) {
   const clock = new FakeClock();
   const issued: string[] = [];

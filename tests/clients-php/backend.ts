@@ -18,7 +18,7 @@ export type Reply =
   /** Never answers. */
   | 'silence';
 
-/** A server that is not Postroom and does what a test wants. */
+/** A server that is not Postroom and does as the test says. */
 export interface Backend {
   /** `http://127.0.0.1:…`, or `unix:/…` */
   readonly url: string;
@@ -46,7 +46,7 @@ export function problem(status: number, code: string, headers: Record<string, st
   };
 }
 
-/** Answers with one reply after another, the last one ever after. Stopped after the test. */
+/** Gives one reply after another; then repeats the last one. Stopped after the test. */
 export function startBackend(...replies: Reply[]): Promise<Backend> {
   return listen(sequence(replies));
 }
@@ -57,8 +57,8 @@ export function startSocketBackend(path: string, ...replies: Reply[]): Promise<B
 }
 
 /**
- * Hands each request on to another server. Where `keepsAnswer(n)` for the nth request, counted from 0, the
- * answer is not passed on: the connection is cut once it is there.
+ * Passes each request on to another server. If `keepsAnswer(n)` is true for the nth request, counted from 0, it does
+ * not pass the answer on: it cuts the connection when the answer has come.
  */
 export function startProxy(target: { url: string }, keepsAnswer: (n: number) => boolean): Promise<Backend> {
   let count = 0;
@@ -77,7 +77,7 @@ export function startProxy(target: { url: string }, keepsAnswer: (n: number) => 
   });
 }
 
-/** Says something at once that is no HTTP. */
+/** Sends a text at once that is no HTTP. */
 export async function startGreeter(greeting: string): Promise<Pick<Backend, 'url' | 'connections'>> {
   let connections = 0;
   const open = new Set<net.Socket>();

@@ -7,7 +7,7 @@ import { php, runClient, type Timed, type Told } from './php.js';
 
 const send = `$postroom->toRoom('a', 'e', 1)`;
 const attempt = `return timed(fn () => ${send});`;
-/** What a busy machine may add to a time that PHP keeps. */
+/** A busy machine may add so much to a time that PHP measures. */
 const SLACK_MS = 1500;
 
 describeWith(['php'], 'PHP client: no answer', () => {
@@ -134,7 +134,7 @@ describeWith(['php'], 'PHP client: no answer', () => {
   });
 
   it('a connection that does not open ends with connectTimeoutMs', async () => {
-    // Nobody accepts, and the queue of those who wait is full: further ones get no answer.
+    // Nobody accepts, and the queue of waiting connections is full: further ones get no answer.
     const { ms, told } = await php<Timed>(
       `$queue = stream_context_create(['socket' => ['backlog' => 0]]);
        $flags = STREAM_SERVER_BIND | STREAM_SERVER_LISTEN;

@@ -8,7 +8,7 @@ import { KEY } from '../support/server.js';
 
 export const clientFolder = fileURLToPath(new URL('../../clients/php/', import.meta.url));
 
-/** Where times are not what a test is about: a busy machine must not make PHP try again. */
+/** For tests that are not about time: a busy machine must not make PHP try again. */
 const PATIENT = `['connectTimeoutMs' => 5000, 'timeoutMs' => 5000, 'budgetMs' => 10000]`;
 
 const directories = new Set<string>();
@@ -28,13 +28,13 @@ export function newDirectory(): string {
 export interface Settings {
   url?: string;
   key?: string;
-  /** PHP source of the array; without it, times are generous. */
+  /** PHP source of the options array. By default, times are generous. */
   options?: string;
 }
 
 /**
- * Runs PHP code that has a `$postroom` and ends with `return`; resolves with what it returned, by way of
- * JSON. Fails the test where PHP prints a notice, a deprecation or an error that nobody caught.
+ * Runs PHP code that has a `$postroom` and ends with `return`. Resolves to the returned value, through JSON. Fails the
+ * test if PHP prints a notice, a deprecation or an uncaught error.
  */
 export async function php<T = unknown>(code: string, settings: Settings = {}): Promise<T> {
   const outcome = await runClient(code, settings);
@@ -42,7 +42,7 @@ export async function php<T = unknown>(code: string, settings: Settings = {}): P
   return JSON.parse(outcome.stdout) as T;
 }
 
-/** The same where something is expected on stderr. */
+/** The same, for code that prints to stderr. */
 export function runClient(
   code: string,
   { url = 'http://127.0.0.1:9', key = KEY, options = PATIENT }: Settings,
@@ -94,11 +94,11 @@ export interface Timed {
   told: Told;
 }
 
-/** Runs a script exactly as it stands, in a PHP that finds Postroom.php by its name. */
+/** Runs a script as it is, in a PHP that finds Postroom.php by its name. */
 export function runAsItStands(script: string, env: Record<string, string>): Promise<Outcome> {
   const directory = newDirectory();
   writeFileSync(join(directory, 'postroom.ini'), `include_path = "${clientFolder}"\n`);
-  // The empty part stands for the folder that PHP was built with, where its extensions are enabled.
+  // The empty part is PHP's own folder, which enables its extensions.
   return runPhp(script, { PHP_INI_SCAN_DIR: `:${directory}`, ...env });
 }
 

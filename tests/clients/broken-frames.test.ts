@@ -38,7 +38,7 @@ describe('frames that cannot be taken', () => {
     const error = await client.next();
     expect(error).toEqual({ type: 'error', code: code ?? expect.any(String), message: expect.any(String) });
     expect(String(error.message).length).toBeGreaterThan(10);
-    // A validator's own words say nothing to whoever wrote the frame.
+    // The validator's own words mean nothing to the author of the frame.
     expect(String(error.message)).not.toMatch(/Invalid input|received|undefined/);
     await client.quiet();
   });

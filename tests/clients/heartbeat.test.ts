@@ -4,11 +4,11 @@ import { connect } from '../support/client.js';
 import { startServer, type TestServer } from '../support/server.js';
 import { clientFrame, OPCODE, type RawClient, rawConnect, serverSockets, until } from './raw.js';
 
-/** A server that pings every second, and whose time stands still but for `pass`. */
+/** A server that pings every second, and whose time moves only with `pass`. */
 const startPinging = (settings: Record<string, string> = {}) =>
   startServer({ PING_SECONDS: '1', ...settings }, { still: true });
 
-/** A client, and the server's end of it. */
+/** A client, and the server's socket for it. */
 async function bothEnds(server: TestServer, path?: string): Promise<{ client: RawClient; end: Socket }> {
   let client: RawClient | undefined;
   const [end] = await serverSockets(async () => {
@@ -77,7 +77,7 @@ describe('heartbeat', () => {
     const data = 'x'.repeat(90_000);
     const connections = async () => (await server.notify({ room: 'public.a', event: 'e', data })).connections;
     for (let count = 0; count < 200; count++) await connections();
-    // It is given ten heartbeats, and the kernel may take a little more in between.
+    // It gets ten heartbeats, and the kernel may take a little more in between.
     server.pass(10);
     expect(await connections()).toBe(1);
     while ((await connections()) > 0) server.pass(1);
@@ -96,7 +96,7 @@ describe('heartbeat', () => {
     const SIZE = 85;
     for (let count = 0; count < BATCHES; count++)
       await server.notify(Array.from({ length: SIZE }, () => item));
-    // It takes 2 MB between two heartbeats: less than a batch, so that there are some in which no write is finished.
+    // It takes 2 MB between two heartbeats. This is less than a batch, so in some heartbeats no write is finished.
     const STEP = 2 * 1024 * 1024;
     let unfinished = 0;
     while (end.writableLength > 0) {

@@ -29,7 +29,7 @@ export async function tcp(url: string): Promise<Socket> {
   return socket;
 }
 
-/** The text of a request to upgrade; a header given as undefined is left out. */
+/** The text of an upgrade request, without the headers that are undefined. */
 export function upgradeRequest(
   path = '/',
   headers: Record<string, string | undefined> = {},
@@ -49,7 +49,7 @@ export function upgradeRequest(
   return `${method} ${path} HTTP/1.1\r\n${lines.join('')}\r\n`;
 }
 
-/** One masked frame of a client's. */
+/** One masked frame of a client. */
 export function clientFrame(payload: string | Buffer, opcode: number = OPCODE.text): Buffer {
   const bytes = Buffer.from(payload as string);
   const length =
@@ -61,7 +61,7 @@ export function clientFrame(payload: string | Buffer, opcode: number = OPCODE.te
   return Buffer.concat([Buffer.from([0x80 | opcode]), length, mask, masked]);
 }
 
-/** All that a server says until it closes the connection. */
+/** Everything that a server sends until it closes the connection. */
 export async function answerTo(url: string, request: string | Buffer): Promise<Answer> {
   const socket = await tcp(url);
   socket.write(request);
@@ -81,9 +81,9 @@ export interface Answer {
   readonly body: string;
 }
 
-/** A WebSocket client that answers no ping, and a close by hanging up. */
+/** A WebSocket client that answers no ping. It answers a close by hanging up. */
 export class RawClient {
-  /** Does not hang up when it is told to close. */
+  /** If true, it does not answer a close. */
   stubborn = false;
   readonly socket: Socket;
   readonly closed: Promise<unknown>;
@@ -99,7 +99,7 @@ export class RawClient {
     socket.on('close', () => this.#wake?.());
   }
 
-  /** The next frame; undefined when the connection has ended. */
+  /** The next frame; undefined if the connection has ended. */
   async next(): Promise<RawFrame | undefined> {
     await this.#until(() => this.#frames.length > 0);
     return this.#frames.shift();
@@ -168,7 +168,7 @@ export async function rawConnect(url: string, path = '/'): Promise<RawClient> {
   return client;
 }
 
-/** The server's end of each TCP connection that is made while `during` runs, in the same process. */
+/** The server's socket of each TCP connection that is made while `during` runs, in the same process. */
 export async function serverSockets(during: () => Promise<unknown>): Promise<Socket[]> {
   const sockets: Socket[] = [];
   const note = (message: unknown) => sockets.push((message as { socket: Socket }).socket);
@@ -181,7 +181,7 @@ export async function serverSockets(during: () => Promise<unknown>): Promise<Soc
   return sockets;
 }
 
-/** Lets the event loop turn until something is so. */
+/** Lets the event loop turn until a condition holds. */
 export async function until(isSo: () => boolean): Promise<void> {
   const deadline = performance.now() + 10_000;
   while (!isSo()) {

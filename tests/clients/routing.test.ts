@@ -2,7 +2,7 @@ import { describe, expect, it } from '@jest/globals';
 import { connect, type TestClient, token } from '../support/client.js';
 import { startServer, type TestServer } from '../support/server.js';
 
-/** A client that has had its welcome and the answers for its rooms. */
+/** A client that has got its welcome and the answers for its rooms. */
 async function join(server: TestServer, rooms: string[], claims?: object) {
   const jwt = claims === undefined ? '' : `&token=${token({ rooms: ['*'], ...claims })}`;
   const client = await connect(server.ws(`/?rooms=${rooms.join(',')}${jwt}`));

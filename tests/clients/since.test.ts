@@ -11,7 +11,7 @@ afterAll(() => {
   for (const directory of directories) rmSync(directory, { recursive: true });
 });
 
-/** The data of so many notifications that come next, which must be next. */
+/** The data of so many notifications, which must be the next frames. */
 async function data(client: TestClient, count: number): Promise<unknown[]> {
   const got = [];
   for (let number = 0; number < count; number++) {
@@ -231,7 +231,7 @@ describe('the end of the past', () => {
       const client = await connect(server.ws(`/?room=public.a&since=${past[0]}`));
       const { recovered } = await client.next();
       await client.nextOf('subscribed');
-      // It comes behind all of the past.
+      // It comes after the whole past.
       await server.notify({ room: 'public.a', event: 'e', data: 'live', ttl: 0 });
       const found = [];
       for (let frame = await client.next(); frame.data !== 'live'; frame = await client.next())
@@ -243,7 +243,7 @@ describe('the end of the past', () => {
     elapsed += 11_000;
     expect(await heard()).toEqual({ recovered: true, found: [2] });
     elapsed += 50_000;
-    // It is trimmed at the end of a turn in which something comes.
+    // It is trimmed at the end of a turn in which an entry comes.
     await server.notify({ room: 'public.a', event: 'e', data: 3 });
     expect((await heard()).recovered).toBe(false);
   });

@@ -7,11 +7,11 @@ import { OPCODE, type RawClient, rawConnect, serverSockets, until } from './raw.
 const BUFFERED = 128 * 1024;
 const FRAME = 60 * 1024;
 const TEXT = 'x'.repeat(FRAME);
-// More than the kernel's buffers of both ends take.
+// More than the kernel's buffers on both sides take.
 const COUNT = 400;
 const ROOM = 'public.a';
 
-/** A client that joined a room and reads nothing any more, and the server's end of it. */
+/** A client that joined a room and reads nothing any more, and the server's socket for it. */
 async function stalled(server: TestServer): Promise<{ client: RawClient; end: Socket }> {
   let client: RawClient | undefined;
   const [end] = await serverSockets(async () => {
@@ -24,7 +24,7 @@ async function stalled(server: TestServer): Promise<{ client: RawClient; end: So
   return { client, end };
 }
 
-/** Publishes so many, watching the most that ever waits in a socket. */
+/** Publishes so many notifications, and notes the most bytes that ever wait in a socket. */
 async function publish(
   server: TestServer,
   end: Socket,
@@ -53,7 +53,7 @@ describe('a reader that stalls', () => {
     const { ids, most } = await publish(server, end);
     expect(most).toBeGreaterThan(0);
     expect(most).toBeLessThanOrEqual(BUFFERED);
-    // The other one has had all of it, while this one still stands.
+    // The other client has got all of it, while this one still does not read.
     for (const id of ids) expect(await other.next()).toMatchObject({ id });
     expect(end.writableLength).toBeGreaterThan(0);
 
@@ -120,7 +120,7 @@ describe('a reader that stalls', () => {
     client.send({ type: 'subscribe', room: 'public.b' });
     const sent = client.socket.bytesWritten - requestBytes;
     await until(() => end.bytesRead - before >= sent);
-    // What is sent to the room that it left is not for it any more; what comes to the other is.
+    // The client left one room: it gets nothing more of that room, but still gets the other room.
     const gone = (await server.notify({ room: ROOM, event: 'e' })).id;
     const { id } = await server.notify({ room: 'public.b', event: 'b' });
     client.socket.resume();
@@ -146,7 +146,7 @@ it('does not buffer answers without bound for one who never reads them', async (
   const ref = 'r'.repeat(10_000);
   for (let number = 0; number < PINGS; number++) client.send({ type: 'ping', ref: `${number} ${ref}` });
   let most = 0;
-  // Until nothing moves any more: the server does not read, so that the client cannot write.
+  // Until nothing moves any more: the server does not read, so the client cannot write.
   for (let turns = 0, before = -1; turns < 300; turns = end.bytesRead === before ? turns + 1 : 0) {
     before = end.bytesRead;
     most = Math.max(most, end.writableLength);

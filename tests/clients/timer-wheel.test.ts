@@ -9,7 +9,7 @@ afterEach(() => {
   jest.useRealTimers();
 });
 
-/** Somebody who is due, and how often it was. */
+/** A timer that counts how often it was due. */
 function timed(next: () => number | undefined) {
   const one = {
     dueAt: 0,

@@ -6,7 +6,7 @@ import { RawClient, tcp, upgradeRequest } from './raw.js';
 
 const seconds = () => Math.floor(Date.now() / 1000);
 
-/** That no part of a token was logged: its signature and its payload would tell. */
+/** Checks that no part of a token was logged, neither its signature nor its payload. */
 function expectNotLogged(server: TestServer, ...tokens: string[]): void {
   const log = JSON.stringify(server.logged);
   for (const text of tokens)
@@ -188,7 +188,7 @@ describe('the end of a token', () => {
     expect(await prolonged.nextOf('token')).toMatchObject({ expires: expect.any(Number) });
     server.pass(2);
     expect(await left.closed).toMatchObject({ code: 4401 });
-    // One more round of the timetable, after the one in which it would have been closed.
+    // One more round of the timers, after the round in which it would have been closed.
     server.pass(1);
     await prolonged.quiet();
   });

@@ -2,8 +2,8 @@ import { afterEach, describe, expect, it } from '@jest/globals';
 import type { Cluster } from '../../src/cluster/cluster.js';
 
 /**
- * What src/cluster/cluster.ts promises, for any implementation.
- * @param join a node that joins the cluster of the test; stopped by the suite
+ * The promises of src/cluster/cluster.ts, for any implementation.
+ * @param join returns a node that joins the cluster of the test; stopped by the suite
  * @param size how many nodes there can be
  */
 export function clusterContract(
@@ -28,7 +28,7 @@ export function clusterContract(
     return (cluster?.nodes() ?? []).map(({ node }) => node).sort();
   }
 
-  /** For what no event tells. */
+  /** Waits for things that no event reports. */
   async function until(holds: () => boolean): Promise<void> {
     while (!holds()) await new Promise(resolve => setTimeout(resolve, 10));
   }

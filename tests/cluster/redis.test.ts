@@ -61,7 +61,7 @@ describeWith(['redis'], 'nodes on one Redis', () => {
     const client = new Redis(redis.url);
     await client.publish(`{${prefix}}:cluster`, 'no JSON');
     await client.publish(`{${prefix}}:cluster`, '{"kind":"question"}');
-    // As a node would have written it before the clock of Redis was set back by an hour.
+    // As a node wrote it before the clock of Redis was set back by an hour.
     await client.hset(`{${prefix}}:cluster:nodes`, 'dead', `${Date.now() + 3_600_000} `, 'odd', 'nonsense');
     while ((await client.hlen(`{${prefix}}:cluster:nodes`)) > 1);
     expect(one.nodes().map(({ node }) => node)).toEqual(['one']);

@@ -4,7 +4,7 @@ import { Connection, type Wire, type Socket } from '../../src/core/connection.js
 import { Coalescer, type CoalescerEvents } from '../../src/core/coalescer.js';
 import { Counters } from '../../src/core/counters.js';
 
-/** A socket that keeps what it was written, one item a write. */
+/** A socket that keeps everything written to it, one item for each write. */
 class Writes implements Socket {
   readonly waiting = 0;
   readonly writes: string[] = [];

@@ -23,7 +23,7 @@ function id(sequence: number): Id {
   return `1-${sequence}`;
 }
 
-/** The counts of node `a` in a cluster that the test speaks for. */
+/** The counts of node `a`. The test plays the other nodes of the cluster. */
 function counting(boundMs: number, nodes = ['a', 'b']) {
   const alive = new Set(nodes);
   const told: { node: string | undefined; body: string }[] = [];
@@ -119,7 +119,7 @@ describe('the count of an entry', () => {
     const { counts, hear } = counting(BOUND_MS);
     counts.delivered(entry(1, 'a'), 3);
     counts.delivered(entry(2, 'a'), 4);
-    // The first silence is waited for once, whatever else is open.
+    // The bound is waited for only once, even if several counts are open.
     expect(await Promise.all([counts.total(id(1)), counts.total(id(2))])).toMatchObject([
       { connections: 3, partial: true },
       { connections: 4, partial: true },

@@ -14,7 +14,7 @@ import { localCluster } from '../support/cluster.js';
 const START = 1_000_000;
 const MANY_TURNS = 20_000;
 
-/** The cursor of one who wants all of the past. */
+/** The cursor of a client that wants all of the past. */
 export const BEGINNING: Id = `${START}-0`;
 
 const running: Postroom[] = [];
@@ -22,12 +22,12 @@ afterEach(async () => {
   for (const postroom of running.splice(0)) await postroom.stop();
 });
 
-/** Resolves when this turn of the event loop is over: whatever waited for its end was written. */
+/** Resolves when this turn of the event loop is over, and its writes are done. */
 export function turn(): Promise<void> {
   return new Promise(resolve => setImmediate(resolve));
 }
 
-/** Goes on from turn to turn until something is so. */
+/** Waits turn by turn until a condition holds. */
 export async function until(isSo: () => boolean): Promise<void> {
   for (let turns = 0; !isSo(); turns++) {
     if (turns === MANY_TURNS) throw new Error(`not so after ${turns} turns: ${isSo}`);
@@ -35,12 +35,12 @@ export async function until(isSo: () => boolean): Promise<void> {
   }
 }
 
-/** A socket whose far end reads when the test says so. */
+/** A socket whose far end reads only when the test says so. */
 export class FakeSocket implements Socket {
   waiting = 0;
   writes = 0;
   text = '';
-  /** Why the core closed it, each time that it did. */
+  /** The reason for each time that the core closed it. */
   readonly closings: CloseReason[] = [];
   #isStalled = false;
   readonly #queue: { bytes: number; taken: (() => void) | undefined }[] = [];
@@ -63,7 +63,7 @@ export class FakeSocket implements Socket {
     this.#isStalled = true;
   }
 
-  /** It reads so many writes. As with a real socket, `taken` comes later. */
+  /** The far end reads so many writes. As in a real socket, `taken` is called later. */
   take(writes: number): void {
     for (const { bytes, taken } of this.#queue.splice(0, writes)) {
       this.waiting -= bytes;
@@ -71,14 +71,14 @@ export class FakeSocket implements Socket {
     }
   }
 
-  /** It reads everything again. */
+  /** The far end reads everything again. */
   flow(): void {
     this.#isStalled = false;
     this.take(this.#queue.length);
   }
 }
 
-/** A protocol whose frames are lines: the data, then the room that the entry came through. It counts what it encodes. */
+/** A protocol with lines as frames: the data, then the room that the entry came through. Counts what it encodes. */
 export class FakeWire implements Wire {
   readonly protocol: string;
   readonly #prefix: string;
@@ -99,7 +99,7 @@ export class FakeWire implements Wire {
   }
 }
 
-/** A journal that can lose an entry, as one that nodes share may. */
+/** A journal that can lose an entry, as a shared journal may. */
 class LossyJournal extends MemoryJournal {
   #follower: Follower | undefined;
   #isLosing = false;
@@ -123,7 +123,7 @@ export interface Client {
   readonly connection: Connection;
   readonly socket: FakeSocket;
   readonly start: StartPoint;
-  /** What it got, a line each. */
+  /** The frames that it got, one in each line. */
   frames(): string[];
 }
 
@@ -138,7 +138,7 @@ export class Core {
   now = START;
   readonly wire = new FakeWire();
   readonly postroom: Postroom;
-  /** Errors of the core's own in serving a connection. */
+  /** Errors of the core itself in serving a connection. */
   readonly failures: unknown[] = [];
   readonly #journal: LossyJournal;
   readonly #sockets: FakeSocket[] = [];
@@ -178,7 +178,7 @@ export class Core {
     return { connection, socket, start, frames: () => socket.text.split('\n').slice(0, -1) };
   }
 
-  /** What is delivered at once is delivered when this returns, not when it resolves. */
+  /** Entries that are delivered at once are delivered when this returns, not when it resolves. */
   publish(
     to: Address | readonly Address[],
     data: string,
@@ -187,19 +187,19 @@ export class Core {
     return this.postroom.publish(notificationTo(to, data, options));
   }
 
-  /** Publishes numbers, all of them in this turn. Returns their frames, as those in the room get them. */
+  /** Publishes numbers, all in this turn. Returns their frames, as the room's connections get them. */
   publishNumbers(room: string, from: number, until: number): string[] {
     const numbers = Array.from({ length: until - from }, (_, index) => `${from + index}`);
     for (const number of numbers) void this.publish(`room:${room}`, number);
     return numbers.map(number => `${number} ${room}`);
   }
 
-  /** The journal loses an entry, and says so. Returns its id. */
+  /** The journal loses an entry, and reports it. Returns its id. */
   lose(): Promise<Id> {
     return this.#journal.lose(notificationTo(BROADCAST, 'lost'));
   }
 
-  /** Until nothing is written any more. */
+  /** Waits until nothing is written any more. */
   async settle(): Promise<void> {
     const writes = () => this.#sockets.reduce((sum, socket) => sum + socket.writes, 0);
     for (let [quiet, before] = [0, writes()]; quiet < 3; ) {

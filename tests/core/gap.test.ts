@@ -3,7 +3,7 @@ import type { Connection } from '../../src/core/connection.js';
 import type { Observer } from '../../src/core/observer.js';
 import { type Client, type Core, FakeSocket, startCore, until } from './fakes.js';
 
-/** A socket that takes longer to close than there is time for in one turn. */
+/** A socket that takes longer to close than one turn has time for. */
 class SlowToClose extends FakeSocket {
   override close(...reason: Parameters<FakeSocket['close']>): void {
     for (const end = performance.now() + 6; performance.now() < end; );
@@ -11,7 +11,7 @@ class SlowToClose extends FakeSocket {
   }
 }
 
-/** So many before it that a gap of the journal closes it some turns later. */
+/** Connects so many clients before it that, after a gap of the journal, it is closed some turns later. */
 function connectOthers(core: Core): void {
   for (let n = 0; n < 6; n++) core.connect({ socket: new SlowToClose() });
 }

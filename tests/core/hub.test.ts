@@ -8,7 +8,7 @@ import {
 } from '../../src/model/address.js';
 import { BEGINNING, type Client, type Core, FakeWire, startCore } from './fakes.js';
 
-/** What each of these has got, once nothing moves any more. */
+/** The frames of each client, when nothing moves any more. */
 async function frames(core: Core, ...clients: Client[]): Promise<string[][]> {
   await core.settle();
   return clients.map(client => client.frames());

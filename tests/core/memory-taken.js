@@ -1,6 +1,6 @@
 /**
  * node --expose-gc memory-taken.js CONTENTS
- * What the window takes and what it is counted with, in bytes, as JSON. In a process of its own: nothing else grows.
+ * Prints the memory of the window and the bytes that it counts, as JSON. A process of its own, so nothing else grows.
  */
 import { Window } from '../../dist/core/window.js';
 import { formatId, IdClock } from '../../dist/model/id.js';
@@ -10,7 +10,7 @@ const AMPLE = { seconds: 86_400, bytes: 2 ** 40 };
 const parse = notificationParser({ maxBytes: 8 * 1024 * 1024, retentionSeconds: 600 });
 const clock = new IdClock({ now: Date.now, elapsed: () => performance.now() }, { time: 0, sequence: 0 });
 
-/** Takes in bodies as they come from the network. */
+/** Takes bodies as they come from the network. */
 function fill(window, contents) {
   for (const content of contents) {
     let number = 0;
@@ -18,7 +18,7 @@ function fill(window, contents) {
       const body = Buffer.from(bodyOf(content, number));
       bytes += body.length;
       for (const item of parse(body.toString()).items) {
-        // A Problem has none.
+        // A Problem has no addresses.
         if (item.addresses === undefined) continue;
         const moment = clock.next();
         window.add({ ...moment, id: formatId(moment), notification: item });
@@ -46,23 +46,23 @@ function itemOf({ unit, length, space, rooms, room, key }, name, good) {
   return `{${blank}"data":${blank}"${name} ${unit.repeat(length)}",${JSON.stringify(fields).slice(1)}`;
 }
 
-/** After what is garbage is gone. */
+/** The memory after all garbage is collected. */
 function taken() {
-  // V8 keeps the text that a regular expression saw last.
+  // V8 keeps the last text that a regular expression searched.
   parse('{"room":"a","event":"e"}');
   for (let twice = 0; twice < 2; twice++) globalThis.gc();
   const { heapUsed, external, arrayBuffers } = process.memoryUsage();
   return heapUsed + external + arrayBuffers;
 }
 
-/** What is compiled and made once is not the window's. */
+/** Compiles and makes everything that is made only once: it does not belong to the window. */
 function warmUp(contents) {
   const little = contents.map(content => ({ ...content, total: 1 }));
   fill(new Window(AMPLE, Date.now), little);
 }
 
 const contents = JSON.parse(process.argv[2] ?? '[]');
-// Each in a turn of its own: until it ends, V8 may hold on to what it had.
+// Each in its own turn: V8 may keep values until the turn ends.
 await turn(() => warmUp(contents));
 const before = await turn(taken);
 const window = new Window(AMPLE, Date.now);

@@ -9,7 +9,7 @@ const program = fileURLToPath(new URL('memory-taken.js', import.meta.url));
 
 const MB = 1024 * 1024;
 const FACTOR = 1.5;
-// What V8 has beside: tables that have just grown, pages that are not full.
+// V8 needs so much besides: for tables that have just grown, and pages that are not full.
 const CONSTANT = 2 * MB;
 const RUNS = 5;
 const SLOWEST_MS = 60_000;
@@ -18,16 +18,16 @@ const SLOWEST_MS = 60_000;
 interface Content {
   /** Bytes of all bodies. */
   readonly total: number;
-  /** Notifications in each; more than one is a batch. */
+  /** Notifications in each body; more than one is a batch. */
   readonly items: number;
   /** How many of them are valid. */
   readonly good: number;
-  /** Data: so many times this. */
+  /** The data is this text, repeated. */
   readonly unit: string;
   readonly length: number;
-  /** Blanks in two places around the data. */
+  /** Spaces in two positions around the data. */
   readonly space: number;
-  /** How many rooms each is for, always the same ones, and what their names begin with. */
+  /** How many rooms each is for, always the same, and how their names begin. */
   readonly rooms: number;
   readonly room: string;
   /** Length of its key; 0: none. */

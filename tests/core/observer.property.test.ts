@@ -16,11 +16,11 @@ const wires: Wire[] = ['first', 'second'].map(protocol => ({
   closing: () => ({ code: 1000, text: '' }),
 }));
 
-/** Knows of the connections what it observed, and nothing else. */
+/** Knows only what it observed of the connections. */
 class Replay implements Observer {
   readonly open = new Map<Connection, Set<string>>();
   readonly ended: { connection: Connection; reason: EndReason }[] = [];
-  /** What made no sense. */
+  /** Observations that made no sense. */
   readonly faults: string[] = [];
 
   opened(connection: Connection): void {
@@ -57,14 +57,14 @@ class Replay implements Observer {
   }
 }
 
-/** What a random program works on. */
+/** The objects that a random program works on. */
 interface World {
   readonly core: Core;
   readonly replay: Replay;
   readonly clients: Client[];
-  /** The clients that steps speak of, some of which have ended. */
+  /** The clients that steps refer to. Some of them have ended. */
   readonly slots: (Client | undefined)[];
-  /** Bytes that were handed to a connection which ended before they were written. */
+  /** Bytes for connections that ended before the bytes were written. */
   lost: number;
 }
 

@@ -3,7 +3,7 @@ import type { Connection } from '../../src/core/connection.js';
 import type { Observer } from '../../src/core/observer.js';
 import { BEGINNING, type Client, type Core, FakeSocket, startCore, until } from './fakes.js';
 
-/** Notes what is observed, a word or two each. */
+/** Notes each observation in a word or two. */
 class Notes implements Observer {
   readonly #notes: { connection: Connection; text: string }[] = [];
 
@@ -16,7 +16,7 @@ class Notes implements Observer {
     return this.#notes.filter(note => note.connection === connection).map(({ text }) => text);
   }
 
-  /** What has been observed since the last call, of whichever connection. */
+  /** The observations since the last call, of all connections. */
   take(): string[] {
     return this.#notes.splice(0).map(({ text }) => text);
   }
@@ -33,7 +33,7 @@ beforeEach(async () => {
   core = await startCore({ observers: [notes], maxBufferedBytes: 20, retentionBytes: 8000 });
 });
 
-/** A connection that was opened before the test looks. */
+/** A connection that was opened before the test begins to observe. */
 function connected(...rooms: string[]): Client {
   const client = core.connect({ rooms });
   notes.take();

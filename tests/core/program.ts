@@ -16,7 +16,7 @@ function rethrow(error: unknown): never {
   throw error;
 }
 
-/** One step of a random program. Slots are connections by number; a slot that is empty makes the step idle. */
+/** One step of a random program. Slots are connections by number. If a slot is empty, the step does nothing. */
 export type Step =
   | {
       do: 'publish';
@@ -38,17 +38,17 @@ export type Step =
   | { do: 'wait'; seconds: number }
   | { do: 'turn' };
 
-/** Which cursor a client comes with: none, that of a notification (counted back from the newest), its own, or nonsense. */
+/** The cursor that a client brings: none, a notification's (counted back from the newest), its own, or nonsense. */
 export type Since = undefined | number | 'own' | 'start' | 'future' | 'garbage';
 
-/** Something that a connection got, in the order of getting; marks stand where control frames would. */
+/** Something that a connection got, in order. A mark stands for a control frame. */
 type Got = { kind: 'notification'; index: number; room: string | undefined } | { kind: 'mark'; mark: number };
 
-/** Why an entry is owed to a connection: through which address, and whether it must come even when its ttl is over. */
+/** Why a connection must get an entry: through which address, and whether it must come even if its ttl is over. */
 interface Claim {
   readonly address: Address;
   readonly live: boolean;
-  /** The mark with which it began, and the one with which the room was left. */
+  /** The mark at which it began, and the mark at which the room was left. */
   readonly since: number;
   until: number | undefined;
 }
@@ -56,11 +56,11 @@ interface Claim {
 interface Joining {
   readonly mark: number;
   readonly room: string;
-  /** Entries before this index were past when it was asked for. */
+  /** Entries before this index were past at the time of the request. */
   readonly now: number;
-  /** Entries from this index on were asked for; undefined: only what comes. */
+  /** Entries from this index on were requested; undefined: only new ones. */
   readonly from: number | undefined;
-  /** The index after the cursor that was told. */
+  /** The index after the cursor that the client got. */
   readonly cursor: number;
 }
 
@@ -74,7 +74,7 @@ interface Published {
 const START = 1_000_000;
 const FRAME_PADDING = 'x'.repeat(20);
 
-/** A socket whose far end reads when the program says so. */
+/** A socket whose far end reads only when the program says so. */
 class FakeSocket implements Socket {
   waiting = 0;
   stalled = false;
@@ -106,7 +106,7 @@ class FakeSocket implements Socket {
     this.closed = reason;
   }
 
-  /** The far end reads so many writes. As with a real socket, `taken` comes later. */
+  /** The far end reads so many writes. As in a real socket, `taken` is called later. */
   take(writes: number): void {
     for (const { bytes, taken } of this.#queue.splice(0, writes)) {
       this.waiting -= bytes;
@@ -126,7 +126,7 @@ const wire: Wire = {
   notification: ({ id }, room) => Buffer.from(`n ${id} ${room ?? '-'} ${FRAME_PADDING}\n`),
 };
 
-/** One connection, with all that the contract owes it. */
+/** One connection, with everything that the contract promises it. */
 class Client {
   readonly socket = new FakeSocket();
   readonly connection: Connection;
@@ -135,7 +135,7 @@ class Client {
   readonly rooms = new Set<string>();
   user: string | undefined;
   marks = 0;
-  /** Quiet turns, with an empty socket, that must pass before the past that was asked for is surely sent. */
+  /** So many quiet turns with an empty socket must pass before the requested past is surely sent. */
   pastUnderWay = 0;
 
   constructor(connect: (socket: FakeSocket) => Connection) {
@@ -164,7 +164,7 @@ class Client {
   }
 }
 
-/** Runs a program against a Postroom and a model side by side; throws where they differ. */
+/** Runs a program against a Postroom and a model side by side. Throws if they differ. */
 export class Program {
   readonly #postroom: Postroom;
   readonly #maxBufferedBytes: number;
@@ -327,7 +327,7 @@ export class Program {
     });
   }
 
-  /** Where the past that was asked for begins; undefined where it was not to be had. */
+  /** Where the requested past begins; undefined if it is not available. */
   #checkRecovered(since: string | undefined, recovered: boolean | undefined): number | undefined {
     const from = since === undefined ? undefined : this.#after(since);
     const retained = this.#published.length - this.#postroom.stats.journal.entries;
@@ -336,7 +336,7 @@ export class Program {
     return known ? from : undefined;
   }
 
-  /** The index after an id; NaN for one that was never given. */
+  /** The index after an id; NaN for an id that was never given. */
   #after(id: string): number {
     return id === `${START}-0` ? 0 : (this.#indexes.get(id) ?? Number.NaN) + 1;
   }
@@ -370,7 +370,7 @@ export class Program {
     });
   }
 
-  /** Notes connections that the core closed: it may do so only to those that fell out of the past. */
+  /** Notes connections that the core closed. It may close only those that fell out of the past. */
   #notice(): void {
     for (const client of this.#clients) {
       if (client.socket.closed !== 'fell_behind' || !this.#slots.includes(client)) continue;
@@ -379,7 +379,7 @@ export class Program {
       const trimmed = this.#published.length - this.#postroom.stats.journal.entries;
       const got = new Set(this.#received(client).map(item => (item.kind === 'mark' ? -1 : item.index)));
       const lost = [...client.claims.keys()].some(index => index < trimmed && !got.has(index));
-      // While past is on its way, the connection stands at what is for others too: that may cost it its place.
+      // While its past is sent, the connection also stops at entries for others: that may cost it its place.
       if (!lost && client.pastUnderWay === 0)
         throw new Error('closed as fallen behind, but nothing that it was owed had been trimmed');
     }

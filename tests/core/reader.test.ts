@@ -243,7 +243,7 @@ describe('a connection that does not keep up', () => {
 describe('a connection that falls out of the past', () => {
   const SHORT = { maxBufferedBytes: 20, retentionBytes: 8000 };
 
-  /** Publishes to others until the oldest entry is no longer kept. */
+  /** Publishes to others until the oldest entry is trimmed. */
   async function loseFirst(core: Core): Promise<void> {
     const areAllKept = ({ published, journal } = core.postroom.stats) => published === journal.entries;
     await core.settle();
@@ -321,7 +321,7 @@ describe('a connection that falls out of the past', () => {
 });
 
 describe('many readers', () => {
-  /** A protocol whose frames take a millisecond of the processor each, none of them shared. */
+  /** A protocol whose frames each take a millisecond of CPU. No frame is shared. */
   class CostlyWire extends FakeWire {
     override notification(...entry: Parameters<FakeWire['notification']>): Buffer {
       for (const end = performance.now() + 1; performance.now() < end; );

@@ -42,7 +42,7 @@ describe('what of the past may be replayed', () => {
     expect(all(window.replayableOf('room:a'))).toHaveLength(1000);
     window.passOver('room:a', 900);
     expect(all(window.replayableOf('room:a'))).toEqual([...Array(100).keys()].map(n => n * 10));
-    // Who was connected and slow still gets them.
+    // A slow connection that was open before still gets them.
     expect(all(window.positionsOf('room:a'))).toHaveLength(1000);
   });
 

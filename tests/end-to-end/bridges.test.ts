@@ -19,7 +19,7 @@ const bridges = readFileSync(join(root, 'docs/bridges.md'), 'utf8');
 const nobody = '127.0.0.1:1';
 /** ext-redis and Predis have their own order. */
 const REFUSED_THERE = /127\.0\.0\.1:1\b.*refused|refused.*127\.0\.0\.1:1\b/;
-// A start of the server, a page, PHP, and what a script waits for before it gives up.
+// Time for a start of the server, a page and PHP, and for the longest wait of a script.
 const TIMEOUT = 30_000;
 
 describeWith(['php', 'chromium'], 'examples/php/curl.php', () => {
@@ -74,7 +74,7 @@ describeWith(['curl', 'chromium'], 'the curl lines of docs/bridges.md', () => {
 
 for (const { client, program, options } of [
   { client: 'ext-redis', program: 'php-redis', options: [] },
-  // Without its configuration PHP has none of the extensions that are packages.
+  // Without its configuration, PHP has no extensions from packages.
   { client: 'Predis', program: 'php-predis', options: ['-n'] },
 ] as const) {
   describeWith(['redis', 'php', program, 'chromium'], `with ${client}`, () => {
@@ -163,14 +163,14 @@ describeWith(['kafka', 'php', 'php-rdkafka', 'chromium'], 'examples/php/kafka.ph
   );
 });
 
-/** The real program with one bridge, through which messages can come in when it resolves. */
+/** The real program with one bridge. Messages can come in through it when this resolves. */
 async function start(source: string, settings: Environment = {}): Promise<ServerProcess> {
   const server = await startProcess({ NOTIFY_KEYS: KEY, ...settings });
   await untilReport(server, ({ sources }) => sources[source]?.connected === true);
   return server;
 }
 
-/** That an example, first as it stands and then with arguments, succeeds with one line and is heard by a browser, once. */
+/** Checks that an example succeeds with one line, as it is and then with arguments, and is heard by a browser, once. */
 async function expectHeard(
   server: ServerProcess,
   name: string,
@@ -192,13 +192,13 @@ async function expectHeard(
   expect(browser.page.faults).toEqual([]);
 }
 
-/** That an example failed with one line that says why. */
+/** Checks that an example failed with one line that says why. */
 function expectFault(outcome: Outcome, reason: RegExp): void {
   expect(outcome).toEqual({ code: 1, stdout: '', stderr: expect.stringMatching(/^Not sent: .+\n$/) });
   expect(outcome.stderr).toMatch(reason);
 }
 
-/** Runs one of examples/php/, every notice and deprecation of which goes to stderr. */
+/** Runs an example of examples/php/. Every notice and deprecation goes to stderr. */
 function runExample(
   name: string,
   env: Record<string, string>,
@@ -211,7 +211,7 @@ function runExample(
   return runShell(words.map(word => `'${word.replaceAll("'", "'\\''")}'`).join(' '));
 }
 
-/** A visitor's page, on another origin than the server's, with a plain WebSocket that has joined by the time it resolves. */
+/** A visitor's page on another origin than the server's. Its plain WebSocket has joined when this resolves. */
 async function openListener(server: ServerProcess) {
   const socket = `ws://127.0.0.1:${server.port}/ws?room=public.orders`;
   const page = await openPage();
@@ -221,7 +221,7 @@ async function openListener(server: ServerProcess) {
   return { page, shown, first: () => shown.first().textContent() };
 }
 
-/** A channel, stream, queue or topic of its own, for the broker may be one that others use. */
+/** The name of a new channel, stream, queue or topic, because others may use the same broker. */
 function newName(): string {
   return `postroom-${process.pid}-${++names}`;
 }

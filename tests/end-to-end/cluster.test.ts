@@ -19,13 +19,13 @@ interface Node {
 }
 
 interface Example {
-  /** Where the load balancer is. */
+  /** The address of the load balancer. */
   readonly url: string;
   readonly nodes: readonly [Node, Node];
 }
 
 const running = new Set<Broker>();
-// In order: what it started would outlive a script that is killed.
+// In order: processes of a killed script would outlive it.
 afterEach(async () => {
   await Promise.all([...running].map(example => example.stop()));
   running.clear();
@@ -57,7 +57,7 @@ async function startExample(balancer: string): Promise<Example> {
   return { url: `http://127.0.0.1:${port}`, nodes: [one, two] };
 }
 
-/** A page of another site, with the browser client that the servers offer, open when this resolves. */
+/** A page of another site, with the servers' browser client. It is open when this resolves. */
 async function openListener({ url }: Example): Promise<OpenedPage> {
   const page = await openPage();
   await page.goto(
@@ -106,7 +106,7 @@ describeWith(['own-redis', 'nginx', 'php', 'chromium', 'curl'], 'examples/cluste
       await shown.nth(1).waitFor();
       await page.waitForFunction('room.state === "open"');
       expect((await reportOf(other)).connections).toBe(2);
-      // Nobody may tell that one is gone: nginx finds the other, also for what only this machine may do.
+      // Nobody may notice that one node is gone: nginx finds the other, even for paths that only this machine may use.
       const large = 'x'.repeat(90_000);
       await post(example, { room: ROOM, event: 'through-nginx', data: large }).expect(200);
       await shown.nth(2).waitFor();
@@ -155,7 +155,7 @@ describeWith(['own-redis', 'haproxy', 'curl'], 'examples/cluster/haproxy.cfg', (
       process.kill(nodes[0].pid, 'SIGKILL');
       const client = await connect(`${url.replace('http', 'ws')}/ws?room=${ROOM}`);
       await client.nextOf('subscribed');
-      // One that was sent on a connection to the dead is answered with 502: it may have been taken, and is tried again.
+      // A post on a connection to the dead node is answered with 502. The node may have taken it, so it is sent again.
       const again = { room: ROOM, event: 'through-haproxy', key: 'once' };
       while ((await post({ url }, again)).status !== 200);
       expect(await client.next()).toMatchObject({ event: 'through-haproxy' });
@@ -169,7 +169,7 @@ async function statusOf(url: string): Promise<number> {
   return (await fetch(url)).status;
 }
 
-/** That two clients come to two nodes, and hear what is posted to either. */
+/** Checks that two clients come to two nodes, and hear what is posted to each node. */
 async function spreads(url: string, nodes: readonly [Node, Node]): Promise<void> {
   const clients = [];
   for (let count = 0; count < 2; count++) {

@@ -48,7 +48,7 @@ describe('with a variable that is nearly a setting', () => {
 describe('in production', () => {
   it('starts with the .env that the production snippet of README.md makes, which only its owner may read', async () => {
     const makeEnv = snippet('production');
-    // The key that startProcess knows; it stands above the one in .env.
+    // startProcess knows this key. It has priority over the key in .env.
     const settings = { NOTIFY_KEYS: KEY };
     const server = await startProcess(settings, undefined, ['sh', '-c', `${makeEnv}\nexec "$@"`, 'sh']);
 

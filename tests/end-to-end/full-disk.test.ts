@@ -6,7 +6,7 @@ import { InsistentPublisher, ResumingListener } from '../support/resuming.js';
 
 const KEY = 'a-key-for-the-full-disk-of-32-characters';
 const environment = { NOTIFY_KEYS: KEY, JWT_SECRET: KEY, JOURNAL: 'disk' };
-// To the process a disk is full where a file may not grow: 1 MiB here. The signal that comes with it is for others.
+// For a process, a disk is full if a file may not grow: 1 MiB here. The process ignores the signal for it.
 const FULL_AT_1_MIB = ['sh', '-c', `trap '' XFSZ; ulimit -S -f 2048; exec "$0" "$@"`];
 
 describeWith(['prlimit'], 'a full disk', () => {

@@ -4,7 +4,7 @@ import { runPhp, runShell } from '../support/commands.js';
 import { type ServerProcess, startProcess } from '../support/process.js';
 import { describeWith } from '../support/requires.js';
 
-/** A server that starts slowly lets the client fail a few times, and then wait for longer. */
+/** If a server starts slowly, the client fails a few times, and then waits longer. */
 const LONGEST_WAIT_MS = 35_000;
 
 async function openDevelopmentPage(server: ServerProcess, options = {}): Promise<OpenedPage> {

@@ -10,7 +10,7 @@ import { JWT_SECRET } from '../support/server.js';
 
 const listener = readFileSync(new URL('listener.html', import.meta.url), 'utf8');
 
-/** A visitor's page, on another origin than the server's, with a plain WebSocket that has joined by the time it resolves. */
+/** A visitor's page on another origin than the server's. Its plain WebSocket has joined when this resolves. */
 async function openListener(server: ServerProcess, query: Record<string, string>) {
   const socket = `ws://127.0.0.1:${server.port}/ws?${new URLSearchParams(query)}`;
   const page = await openPage();
@@ -33,7 +33,7 @@ function publisher(server: ServerProcess): Record<string, string> {
   return { POSTROOM_URL: server.url, POSTROOM_KEY: server.key };
 }
 
-/** A page that runs the script and shows what the script logs. */
+/** A page that runs the script and shows the lines that it logs. */
 function pageWith(script: string): string {
   const show = `console.log = (...all) => document.body.append(all.map(one => JSON.stringify(one)).join(' '))`;
   const body = script.includes('<script') ? script : `<script type="module">${script}</script>`;

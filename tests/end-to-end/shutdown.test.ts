@@ -5,7 +5,7 @@ import { startProcess } from '../support/process.js';
 const KEY = 'a-key-for-the-shutdown-test-of-32-characters';
 const environment = { NOTIFY_KEYS: KEY, JWT_SECRET: KEY, JOURNAL: 'disk' };
 
-/** A server that takes long to show its clients out: one now, the others later. */
+/** A server that drains slowly: it closes one client now, the others later. */
 async function draining(clients: number) {
   const server = await startProcess({ ...environment, DRAIN_SECONDS: '600' });
   const url = `${server.url.replace('http', 'ws')}/ws?room=public.a`;

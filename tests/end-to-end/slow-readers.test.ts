@@ -8,12 +8,12 @@ const KEY = 'a-key-for-the-slow-readers-of-32-characters';
 const STALLED = 500;
 const LIVE = 10;
 const COUNT = 800;
-// All of it is far more than the kernel takes for a peer that does not read.
+// Together this is far more than the kernel takes for a peer that does not read.
 const DATA = 'x'.repeat(10_000);
 const MIB = 1024 * 1024;
 const MAX_BUFFERED_BYTES = 65_536;
 const WINDOW_BYTES = 16 * MIB;
-// What a heap may grow by while it is not collected, and the sockets' own objects.
+// The growth of a heap before it is collected, and the sockets' own objects.
 const SLACK_BYTES = 96 * MIB;
 
 const sockets: WebSocket[] = [];
@@ -21,7 +21,7 @@ afterEach(() => {
   for (const socket of sockets.splice(0)) socket.terminate();
 });
 
-/** Counts what arrives in order; throws where something is missing or comes twice. */
+/** Counts what arrives in order. Throws if something is missing or comes twice. */
 class Counter {
   received = 0;
   closed: number | undefined;

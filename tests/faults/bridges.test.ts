@@ -15,7 +15,7 @@ const KILLS = 3;
 const ALL_REPLICAS = -1;
 const ROOM = 'public.bridge';
 
-/** A broker, and one publisher that hands it one message after another. */
+/** A broker, and a publisher that sends it one message after another. */
 interface Bridge {
   readonly broker: Broker;
   readonly settings: Record<string, string>;
@@ -27,7 +27,7 @@ const bridges: Record<string, { needs: Program; start(): Promise<Bridge> }> = {
   'Redis stream': {
     needs: 'own-redis',
     async start() {
-      // A write is on the disk before it is answered, so that a killed Redis loses none.
+      // A write is on the disk before it is answered: so a killed Redis loses no message.
       const broker = await startRedis({ args: ['--appendfsync', 'always'] });
       return {
         broker,
@@ -94,7 +94,7 @@ const bridges: Record<string, { needs: Program; start(): Promise<Bridge> }> = {
   },
 };
 
-/** Sends numbered messages, each again until the broker has it; stops when it is told to. */
+/** Sends numbered messages. Repeats each until the broker has it. `stop` ends it. */
 class Sender {
   sent = 0;
   stopping = false;
@@ -125,7 +125,7 @@ class Sender {
           this.#notice();
         }
       } catch {
-        // Whether it arrived is not known: sent again, with the same key.
+        // It may have arrived: it is sent again with the same key.
       }
       connection?.close();
       await new Promise(resolve => setImmediate(resolve));
@@ -165,7 +165,7 @@ for (const [name, { needs, start }] of Object.entries(bridges)) {
     it(
       `when Postroom is killed in mid-consumption, ${KILLS} times`,
       async () => {
-        // No key of its own: what stands for it is its place at the broker, or its message_id.
+        // Without a key of its own, its position at the broker, or its message_id, is the key.
         const all = await startAll(number => ({ room: ROOM, event: 'counted', data: String(number) }));
         let { server } = all;
         for (let kill = 0; kill < KILLS; kill++) {
@@ -183,7 +183,7 @@ for (const [name, { needs, start }] of Object.entries(bridges)) {
     it(
       `when the broker is killed, ${KILLS} times`,
       async () => {
-        // A sender who does not know whether the broker had it sends it again, with the same key.
+        // A sender may not know whether the broker has a message. It sends the message again with the same key.
         const all = await startAll(number => ({
           room: ROOM,
           event: 'counted',

@@ -15,7 +15,7 @@ const ROOM = 'public.cluster';
 const REDIS_AWAY_MS = 30_000;
 const NODE_PAUSED_MS = 20_000;
 
-/** Nodes under load: who listens comes back, to whichever node is there, and who publishes tries again. */
+/** Nodes under load. Listeners come back to any node that runs; publishers try again. */
 class Cluster {
   readonly redis: RedisServer;
   readonly nodes: ServerProcess[] = [];
@@ -31,7 +31,7 @@ class Cluster {
     this.redis = redis;
   }
 
-  /** What every listener has to have heard in the end. */
+  /** Every listener must have heard these in the end. */
   get accepted(): Map<string, string> {
     return new Map(this.publishers.flatMap(publisher => [...publisher.accepted]));
   }
@@ -83,7 +83,7 @@ class Cluster {
     return node;
   }
 
-  /** That every listener heard everything that was accepted, once, and all of them in the same order. */
+  /** Checks that every listener heard everything that was accepted, once, and all in the same order. */
   async end(): Promise<void> {
     this.#stopping = true;
     await this.#publishing;
@@ -110,7 +110,7 @@ describeWith(
   'everything that was answered with 200 is heard once, in one order, by all clients of three nodes,',
   () => {
     async function startCluster(settings: Record<string, string> = {}): Promise<Cluster> {
-      // A write is on the disk before it is answered, so that a killed Redis loses none.
+      // A write is on the disk before it is answered: so a killed Redis loses no message.
       const cluster = new Cluster(await startRedis({ args: ['--appendfsync', 'always'] }));
       await cluster.start(settings);
       return cluster;

@@ -18,8 +18,8 @@ import { EndedEarly, type ServerProcess, startProcess } from '../support/process
 
 /**
  * FLIPS=1000    how many damages each journal gets
- * SEED=7        the same damages again. Pages lie elsewhere in each new file: to see the same file again, keep it
- * KEEP=folder   where to put damaged files that were neither refused nor served whole
+ * SEED=7        the same damages again; but each new file has its pages elsewhere: keep a file to see it again
+ * KEEP=folder   the folder for damaged files that were neither refused nor served completely
  */
 const FLIPS = Number(process.env.FLIPS ?? 60);
 const SEED = Number(process.env.SEED ?? Date.now() % 1_000_000);
@@ -56,7 +56,7 @@ const TREE = 3;
 // Its header, and where in it each of its nodes is.
 const TREE_FRONT = 100;
 
-/** What came to a listener, or has to; `data` is its text. */
+/** A notification that a listener got, or must get; `data` is its text. */
 interface Heard {
   readonly id: string;
   readonly event: string;
@@ -77,19 +77,19 @@ interface Result {
   readonly duplicate: boolean;
 }
 
-/** A directory with the journal of a program that has ended, and what is in it. */
+/** A directory with the journal of a program that has ended, and its contents. */
 interface Made {
   readonly directory: string;
-  /** An id after which everything has been trimmed. */
+  /** Everything up to this id has been trimmed. */
   readonly trimmed: string;
-  /** The id before all that is there. */
+  /** The id before all entries. */
   readonly since: string;
   readonly past: readonly Heard[];
-  /** What each key stands for. */
+  /** The post of each key. */
   readonly keys: ReadonlyMap<string, Post & { readonly id: string }>;
 }
 
-/** Refused and served are right. To begin anew, and to say that the past is gone, is right only with an empty file. */
+/** To refuse and to serve are right. To begin anew, and to report a lost past, is right only with an empty file. */
 type Outcome = 'refused' | 'served' | 'begun anew';
 
 const OUTCOMES = ['refused', 'served', 'wrong'] as const;
@@ -99,7 +99,7 @@ interface Flip {
   readonly xor: number;
 }
 
-/** What may be flipped in a file of these bytes. */
+/** The flips that are possible in a file of these bytes. */
 const flipsOf: Record<string, (bytes: Buffer) => fc.Arbitrary<Flip[]>> = {
   'a bit anywhere': bytes => fc.tuple(fc.record({ at: anywhere(bytes), xor: bit })),
   'a byte anywhere': bytes => fc.tuple(fc.record({ at: anywhere(bytes), xor: byte })),
@@ -126,7 +126,7 @@ function inPages(pages: readonly number[], length: number): fc.Arbitrary<Flip[]>
     .map(([page, place, xor]) => [{ at: page * PAGE + place, xor }]);
 }
 
-/** Those with a header: it begins with the page's number. Behind the first of a long value there are others. */
+/** Pages with a header: it begins with the page's number. Long values have further pages without one. */
 function pagesOf(bytes: Buffer): number[] {
   const pages = Array.from({ length: Math.floor(bytes.length / PAGE) }, (_, page) => page);
   return pages.filter(page => bytes.readBigUInt64LE(page * PAGE) === BigInt(page));
@@ -169,7 +169,7 @@ for (const end of ['SIGTERM', 'SIGKILL'] as const) {
       return directory;
     }
 
-    /** What became of a copy of the journal; throws where that is neither of the outcomes. */
+    /** The outcome for a copy of the journal. Throws if it is none of the outcomes. */
     async function outcomeOf(damage: (path: string) => void): Promise<Outcome> {
       const directory = newDirectory();
       const isFile = (path: string) => !path.endsWith('.sock');
@@ -207,7 +207,7 @@ for (const end of ['SIGTERM', 'SIGKILL'] as const) {
     );
 
     it(
-      // It is what a first start leaves behind on a full disk, too.
+      // A first start on a full disk leaves the same.
       'may begin anew, and says so, where it is now empty',
       async () => {
         expect(['refused', 'begun anew']).toContain(await outcomeOf(path => truncateSync(path, 0)));
@@ -256,8 +256,8 @@ for (const end of ['SIGTERM', 'SIGKILL'] as const) {
 }
 
 /**
- * What the real program makes of a journal. Throws where it neither refuses it with a sentence nor serves all of it
- * and goes on from there.
+ * The outcome of the real program with a journal. Throws if it neither refuses it with a sentence, nor serves all of it
+ * and goes on.
  */
 async function outcome(made: Made, directory: string): Promise<Outcome> {
   let server: ServerProcess;
@@ -302,19 +302,19 @@ async function servedBy(server: ServerProcess, made: Made): Promise<Outcome> {
 
 async function start(directory: string, settings: Record<string, string> = {}): Promise<ServerProcess> {
   const server = await startProcess({ ...ENVIRONMENT, ...settings }, directory);
-  // One that goes round in circles would be waited for without end. Those that have ended do not mind.
+  // A program that runs in circles would be waited for without end. Programs that have ended do not mind.
   setTimeout(() => void server.stop('SIGKILL'), LONGEST_RUN_MS).unref();
   return server;
 }
 
-/** With one sentence for what is wrong, and more for what to do. */
+/** Checks for one sentence that says what is wrong, and more that say what to do. */
 function checkRefusal({ code, output }: EndedEarly): void {
   const sentence = /^The journal \S+ cannot be opened: .+\. .{20,}$/m;
   if (code === 1 && sentence.test(output) && !/^\s+at /m.test(output)) return;
   throw new Error(`${code === null ? 'ended by a signal' : `exit code ${code}`}, with: ${shortened(output)}`);
 }
 
-/** Posts what is kept behind what is trimmed, so that the file has pages that were used before. */
+/** Posts the kept notifications after the trimmed ones: so the file has pages that were used before. */
 async function makeJournal(directory: string, ending: NodeJS.Signals): Promise<Made> {
   const [first = [], ...rest] = fc.sample(fc.noBias(batchesOf), { seed: SEED, numRuns: 1 })[0] ?? [];
   const trimming = await start(directory, { RETENTION_SECONDS: '1' });
@@ -322,7 +322,7 @@ async function makeJournal(directory: string, ending: NodeJS.Signals): Promise<M
   const trimmed = idOf(gone.at(0));
   const since = idOf(gone.at(-1));
   const past: Heard[] = [];
-  // For the same again: for something else its key would be refused.
+  // With the same target: for another one the key would be refused.
   const { room = '', event = '' } = first[0] ?? {};
   const again: Post = { room, event, data: '"again"', key: 'trimmed 0' };
   // The journal knows the key until it has trimmed it.
@@ -417,7 +417,7 @@ async function checkKeys(server: ServerProcess, { keys }: Made): Promise<void> {
   });
 }
 
-/** Keeps the notifications that come, as text. */
+/** Keeps the notifications that come, as texts. */
 class Listener {
   readonly id: string;
   readonly recovered: boolean;
@@ -440,19 +440,19 @@ class Listener {
     });
   }
 
-  /** Resolves when it is welcome. */
+  /** Resolves after the welcome. */
   static open({ url }: ServerProcess, since: string): Promise<Listener> {
     const rooms = ROOMS.map(room => `room=${encodeURIComponent(room)}`).join('&');
     const socket = new WebSocket(`${url.replace('http', 'ws')}/ws?${rooms}&since=${since}`);
     return new Promise((resolve, reject) => {
-      // In the same turn: others may come right behind it.
+      // In the same turn: other frames may follow at once.
       socket.once('message', welcome => resolve(new Listener(socket, JSON.parse(String(welcome)))));
       socket.on('error', reject);
       socket.on('close', code => reject(new Error(`closed with ${code} before the welcome`)));
     });
   }
 
-  /** That these came and nothing else, the last of them last. */
+  /** Checks that exactly these came, and that the last one came last. */
   async hears(expected: readonly Heard[]): Promise<void> {
     const last = `{"type":"notification","id":"${idOf(expected.at(-1))}"`;
     while (this.#closed === undefined && this.#frames.at(-1)?.startsWith(last) !== true)
@@ -494,7 +494,7 @@ async function end(server: ServerProcess, signal: NodeJS.Signals): Promise<void>
   if (code !== expected) throw new Error(`${signal} ended it with ${code}: ${lastOf(server)}`);
 }
 
-/** What it said last, where that was not said to be fine. */
+/** The last line of its log that is no good news. */
 function lastOf(server: ServerProcess): string {
   const lines = server.output().split('\n');
   return shortened(lines.filter(line => !line.startsWith('{"level":30,')).join('\n'));
@@ -504,7 +504,7 @@ function shortened(long: string): string {
   return long.length <= 200 ? long : `${long.slice(0, 200)} …`;
 }
 
-/** Calls it for each of them, some at a time. */
+/** Calls `use` for each item, some at a time. */
 async function together<T>(items: readonly T[], use: (item: T, number: number) => Promise<void>) {
   const queue = items.entries();
   await Promise.all(
@@ -514,7 +514,7 @@ async function together<T>(items: readonly T[], use: (item: T, number: number) =
   );
 }
 
-/** How many of each kind became what. */
+/** Counts the outcomes of each kind of damage. */
 class Tally {
   readonly #counts: Map<string, Map<(typeof OUTCOMES)[number], number>>;
 
@@ -549,7 +549,7 @@ function flipIn(bytes: Buffer, flips: readonly Flip[]): Buffer {
   return bytes;
 }
 
-/** For who looks for the reason: the page, what its flags say it is, and the place in it. */
+/** For a programmer who looks for the reason: the page, its flags, and the position in it. */
 function placeIn(bytes: Buffer, at: number): string {
   const page = Math.floor(at / PAGE);
   return `page ${page}, flags ${flagsOf(bytes, page)}, + ${at % PAGE}`;

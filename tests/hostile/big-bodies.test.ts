@@ -20,7 +20,7 @@ const MOST_FAULTS = 10;
 // A batch is at most 8 MiB.
 const MOST_BYTES = 8 * 1024 * 1024;
 
-// As many as one process may have sockets for, beside what it has otherwise.
+// As many as one process has sockets for, besides its others.
 const LISTENERS = Math.min(15_000, openFilesLimit() - 1000);
 
 interface Results {
@@ -91,7 +91,7 @@ describe('much for many', () => {
   );
 });
 
-/** What is answered, and the beats meanwhile. */
+/** The answer, and the beats meanwhile. */
 async function watched<T>(
   server: ServerProcess,
   act: () => Promise<T>,
@@ -110,12 +110,12 @@ function judge(what: string, beats: readonly Beat[]): void {
   expect(median).toBeLessThan(MEDIAN_MS);
 }
 
-/** One notification with so many bytes of names that are no rooms. */
+/** One notification with so many bytes of wrong room names. */
 function rooms(bytes: number): string {
   return JSON.stringify({ rooms: Array.from({ length: bytes / 4 }, () => '!'), event: 'e' });
 }
 
-/** One notification with so many fields that are none. */
+/** One notification with so many unknown fields. */
 function fields(count: number): string {
   const unknown = Array.from({ length: count }, (_, index) => [index.toString(36), 0]);
   return JSON.stringify({ room: 'public.a', event: 'e', ...Object.fromEntries(unknown) });

@@ -2,7 +2,7 @@ import { describe, expect, it } from '@jest/globals';
 import { OPCODE, RawClient, tcp, upgradeRequest } from '../clients/raw.js';
 import { startVictim, tell } from '../support/victim.js';
 
-// As many as a connection may make by its frames.
+// A connection may make so many errors with its frames.
 const MOST_ERRORS = 20;
 const MOST_BYTES = 16 * 1024;
 const ADDRESS_BYTES = 15_000;
@@ -31,7 +31,7 @@ describe('an address full of rooms', () => {
       for (let frame = await client.next(); frame !== undefined; frame = await client.next()) {
         if (frame.opcode === OPCODE.close) code = frame.payload.readUInt16BE(0);
         if (frame.opcode === OPCODE.text && JSON.parse(String(frame.payload)).type === 'error') errors++;
-        // Told no end so far: there will be none.
+        // It has got no end so far, so none will come.
         if (errors === names.length || (errors > 0 && errors === names.length - 100)) break;
       }
       tell(`an address of ${names.length} rooms ${what}`, { errors, received, code: String(code) });

@@ -15,7 +15,7 @@ import {
 
 const MOST = 50;
 const PEERS = 200;
-// The listening socket's own things, and one that is just being let go.
+// The listening socket's own descriptors, and one that is just being closed.
 const BESIDE = 2;
 // A publisher waits no longer than that (README).
 const LATEST_ANSWER_MS = 1000;

@@ -15,7 +15,7 @@ import {
 
 const ROOMS = 100;
 const PAST = 100_000;
-// A page that comes back costs about one; with a past of its own of a hundred rooms it may cost some more.
+// A page that comes back costs about 1 ms. With its own past in a hundred rooms it may cost some more.
 const MOST_CPU_MS_PER_CLIENT = 20;
 // A page does not notice that.
 const LATEST_P99_MS = 250;
@@ -47,7 +47,7 @@ describe('a large past', () => {
   }, 60_000);
 
   it('that is half over comes without that half', async () => {
-    // A room has both: each second hundred is over.
+    // A room has both: the ttl of every second hundred is over.
     const isOver = (index: number) => Math.floor(index / ROOMS) % 2 === 0;
     const { server, since, ids } = await withPast(index => (isOver(index) ? 1 : undefined));
     await pass(1500); // until the ttl has passed
@@ -74,7 +74,7 @@ async function withPast(
   return { server, since: body.id, ids: await publishAll(server, past) };
 }
 
-/** Opened all together; watched until `judge`. */
+/** Opens all together, and watches them until `judge`. */
 async function openedAtOnce(server: ServerProcess, count: number, path: string) {
   const pulse = await startPulse(server, PULSE_MS);
   const cpuBefore = cpuMs(server);
@@ -94,7 +94,7 @@ async function openedAtOnce(server: ServerProcess, count: number, path: string) 
   };
 }
 
-/** The ids of the notifications that came before the client was in all its rooms, and before a pong. */
+/** The ids of the notifications before the client was in all its rooms, and before a pong. */
 async function untilSubscribed(client: RawClient, count: number): Promise<unknown[]> {
   expect(await client.nextJson()).toMatchObject({ type: 'welcome', recovered: true });
   const heard = [];
@@ -110,7 +110,7 @@ async function untilSubscribed(client: RawClient, count: number): Promise<unknow
   }
 }
 
-/** The ids of so many notifications, and of what came up to a pong after them. */
+/** The ids of so many notifications, and of those after them up to a pong. */
 async function untilHeard(client: RawClient, count: number): Promise<unknown[]> {
   expect(await client.nextJson()).toMatchObject({ type: 'welcome', recovered: true });
   const heard = [];

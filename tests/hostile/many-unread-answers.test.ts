@@ -4,7 +4,7 @@ import { comesToBe, deafPeer, MIB, pipelined, publish, rss, startVictim, tell } 
 
 const PEERS = 120;
 const HEAP_MIB = 512;
-// What 120 peers ask for is gigabytes of answers: today's way to hold them is over within this.
+// 120 peers ask for gigabytes of answers. If the server held them all, it would end within this time.
 const WATCHED_MS = 40_000;
 
 describe('120 peers that never read, and a heap of 512 MB', () => {

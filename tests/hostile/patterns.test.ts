@@ -3,7 +3,7 @@ import { connect, type TestClient, token } from '../support/client.js';
 import type { ServerProcess } from '../support/process.js';
 import { cpuMs, startVictim, tell } from '../support/victim.js';
 
-// A hundred answers to a hundred frames: a millisecond each.
+// For a hundred answers to a hundred frames: a millisecond for each.
 const MOST_CPU_MS = 100;
 const MOST_STARRED = 100;
 const MOST_ENTRIES = 1000;
@@ -23,7 +23,7 @@ describe('a token whose patterns are hard to match', () => {
     async (what, patternOf) => {
       const patterns = Array.from({ length: PATTERNS }, (_, index) => patternOf(index));
       const server = await startVictim();
-      // What the first frames of all cost is nobody's fault.
+      // The very first frames cost more: they do not count.
       await ask(server, ['b*']);
       await ask(server, ['b*']);
       const before = cpuMs(server);
@@ -38,7 +38,7 @@ describe('a token whose patterns are hard to match', () => {
   it('costs no more where the names are in the address', async () => {
     const patterns = Array.from({ length: PATTERNS }, (_, index) => `*${'a'.repeat(100)}${end(index)}`);
     const server = await startVictim();
-    // As many as fit into 16 KiB beside the token.
+    // As many as fit into 16 KiB together with the token.
     const rooms = names.slice(0, 19);
     const warm = await connect(ws(server, `?rooms=${rooms.join()}`));
     await errorsOf(warm, rooms.length);
@@ -82,7 +82,7 @@ function ws({ port }: ServerProcess, query: string): string {
   return `ws://127.0.0.1:${port}/ws${query}`;
 }
 
-/** Asks for all names, of which none may be joined: some by each connection, for too many errors would close it. */
+/** Asks for all names, of which none may be joined. Several connections share them: too many errors close one. */
 async function ask(server: ServerProcess, patterns: readonly string[]): Promise<void> {
   const url = ws(server, `?token=${token({ rooms: patterns })}`);
   for (let from = 0; from < names.length; from += NAMES_PER_CONNECTION) {

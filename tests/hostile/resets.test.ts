@@ -13,7 +13,7 @@ const POST = `${notifyHead({ 'Content-Length': String(BODY.length) })}${BODY}`;
 const GET = 'GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n';
 const TUNNEL = 'CONNECT x:1 HTTP/1.1\r\nHost: x\r\n\r\n';
 
-/** What a peer has said when it resets its connection. */
+/** The bytes that a peer has sent when it resets its connection. */
 const words: [string, string][] = [
   ['nothing', ''],
   ['half a request', 'GET /health/live HTTP/1.1\r\nHost'],
@@ -41,7 +41,7 @@ it.each(words)('a peer that resets its connection after %s ends nothing', async 
 
 async function sayAndReset(port: number, bytes: string): Promise<void> {
   const socket = connect({ host: '127.0.0.1', port });
-  // The other side may be faster.
+  // The other side may close first.
   socket.on('error', () => undefined);
   await once(socket, 'connect');
   const closed = once(socket, 'close');

@@ -4,13 +4,13 @@ import type { ServerProcess } from '../support/process.js';
 import { notifyHead } from '../support/raw.js';
 import { deafPeer, fullPeer, publishAll, startVictim, tell } from '../support/victim.js';
 
-// A drain of 1 s, the 2 s in which a close may be answered, 2 s for a request to arrive, and as much again for all else.
+// A drain of 1 s, 2 s for the answer to a close, 2 s for a request to arrive, and as much again for everything else.
 const ENDS_WITHIN_MS = 10_000;
 const settings = { DRAIN_SECONDS: '1', REQUEST_TIMEOUT_SECONDS: '2' };
 
 const GET = 'GET /client.js HTTP/1.1\r\nHost: x\r\n\r\n';
 
-/** What a peer does, so that it is done when this resolves. */
+/** Actions of a peer. The action is done when this resolves. */
 const peers: [string, (server: ServerProcess) => Promise<unknown>][] = [
   [
     'an upgrade that is refused, behind answers that nobody reads',
@@ -49,7 +49,7 @@ const peers: [string, (server: ServerProcess) => Promise<unknown>][] = [
       const client = new RawClient(socket);
       await client.nextOf(OPCODE.text);
       socket.pause();
-      // More than the system takes for it and the server holds for it.
+      // More than the system takes and the server holds for it.
       const data = 'x'.repeat(8_000);
       await publishAll(
         server,
@@ -71,7 +71,7 @@ describe('SIGTERM ends the process', () => {
 async function ends(what: string, attacks: readonly ((server: ServerProcess) => Promise<unknown>)[]) {
   const server = await startVictim(settings);
   for (const attack of attacks) await attack(server);
-  // What was written before is with the server when this is answered.
+  // When this is answered, the server has got everything that was written before.
   await (await fetch(`${server.url}/health/live`)).text();
   const began = performance.now();
   let deadline: NodeJS.Timeout | undefined;
@@ -84,7 +84,7 @@ async function ends(what: string, attacks: readonly ((server: ServerProcess) => 
   expect(code).toBe(0);
 }
 
-/** Three of them: one that is held up by an answer too many is not read any more, and does no harm. */
+/** Three peers: if one is held up by an answer too many, the server does not read it any more, and it does no harm. */
 async function fullPeersSay(server: ServerProcess, bytes: string): Promise<void> {
   const { length } = await (await fetch(`${server.url}/client.js`)).text();
   const full = await Promise.all([1, 2, 3].map(() => fullPeer(server, GET, length)));

@@ -6,13 +6,13 @@ import { notifyRequest } from '../support/raw.js';
 import { publish, type Receipt, startPulse, startVictim, tell } from '../support/victim.js';
 
 const TOGGLES = 16_000;
-// As many stretches of what was seen and what was not as there must be for the test to mean something.
+// The test means something only if entries that were seen and entries that were not alternate so often.
 const LEAST_STRETCHES = 4000;
 // A page does not notice that.
 const LATEST_MS = 250;
-// A turn of the event loop that takes longer is felt by everybody.
+// Everybody notices a turn of the event loop that takes longer.
 const LONGEST_TURN_MS = 100;
-// Frames that are under way: the server takes one a turn, and others come between.
+// Frames under way: the server takes one in a turn, and others come between.
 const AHEAD = 1;
 const UNDER_WAY = 2;
 const ROOM = 'public.toggled';
@@ -33,7 +33,7 @@ describe('a client that joins and leaves a room thousands of times', () => {
     client.send({ type: 'subscribe', room: ROOM, since: before.id });
     const answer = await nextOf(client, 'subscribed', seen);
     const took = performance.now() - began;
-    // It has all when this one came, which is live.
+    // When this live one has come, it has got all.
     const { body: last } = await publish<Receipt>(server, { room: ROOM, event: 'e' });
     const replayed: string[] = [];
     while (replayed.at(-1) !== last.id) {
@@ -58,7 +58,7 @@ describe('a client that joins and leaves a room thousands of times', () => {
   }, 80_000);
 });
 
-/** Joins and leaves; what it heard meanwhile. */
+/** Joins and leaves. Returns what it heard meanwhile. */
 async function toggle(client: RawClient): Promise<Set<string>> {
   const seen = new Set<string>();
   const send = (number: number) =>
@@ -71,7 +71,7 @@ async function toggle(client: RawClient): Promise<Set<string>> {
   return seen;
 }
 
-/** The next frame of a type; what is heard before it is noted. */
+/** The next frame of a type. Notes what is heard before it. */
 async function nextOf(client: RawClient, type: string, seen: Set<string>) {
   for (;;) {
     const frame = await client.nextJson();
@@ -86,7 +86,7 @@ function stretchesOf(ids: readonly string[], seen: ReadonlySet<string>): number 
   return ids.filter((id, index) => index > 0 && seen.has(id) && !seen.has(ids[index - 1] ?? '')).length;
 }
 
-/** A publisher with some posts under way on one connection, until `stop`. */
+/** Publishes with several posts under way on one connection, until `stop`. */
 class Publishing {
   readonly #ids: string[] = [];
   readonly #socket: Socket;

@@ -2,7 +2,7 @@ import { describe, expect, it } from '@jest/globals';
 import { comesToBe, connectionsOf, startVictim, tell } from '../support/victim.js';
 import { askedAndNotRead } from './unread.js';
 
-// REQUEST_TIMEOUT_SECONDS is 10: a peer that takes nothing for three times that is not slow, it is deaf.
+// REQUEST_TIMEOUT_SECONDS is 10. A peer that takes nothing for more than three times that is not slow, it is deaf.
 const CLOSED_WITHIN_MS = 40_000;
 
 describe('forty peers that ask for the browser client again and again, and never read it', () => {

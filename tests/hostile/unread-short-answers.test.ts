@@ -2,7 +2,7 @@ import { describe, it } from '@jest/globals';
 import { startVictim } from '../support/victim.js';
 import { askedAndNotRead } from './unread.js';
 
-// All that they are answered fits into the system's own buffers: whether they read, the server cannot know.
+// All their answers fit into the system's own buffers: the server cannot know whether they read.
 describe('forty peers that ask for what is short, and never read it', () => {
   it.each([
     ['a minimal GET', 'GET / HTTP/1.1\r\nHost:x\r\n\r\n'],

@@ -13,20 +13,20 @@ import {
 } from '../support/victim.js';
 
 const PEERS = 40;
-// What a connection may have waiting in all (MAX_BUFFERED_BYTES is 1 MiB) and some for the heap's own growth.
+// All that may wait for its connections (MAX_BUFFERED_BYTES is 1 MiB), and some for the heap's own growth.
 const MOST_HELD = 64 * MIB;
-// While thousands of requests are read for the first time; a supervisor that asks every second does not give up.
+// While thousands of requests are read for the first time. A supervisor that asks every second does not give up.
 const LATEST_WHILE_ARRIVING_MS = 1000;
 const ARRIVING_MS = 10_000;
 // A page does not notice that.
 const LATEST_AFTERWARDS_MS = 250;
 
-/** Forty at once, who never read: when they came, and how many connections there were before. */
+/** Forty peers at once, that never read. Returns when they came, and how many connections there were before. */
 export async function askedAndNotRead(
   server: ServerProcess,
   request: string,
 ): Promise<{ began: number; connections: number }> {
-  // What the first requests of all leave behind is nobody's fault.
+  // The very first requests leave something behind: it does not count.
   for (let warm = 0; warm < 200; warm++) await fetch(`${server.url}/client.js`).then(got => got.text());
   const before = await heldMemory(server, 2);
   const connections = connectionsOf(server);

@@ -93,7 +93,7 @@ describe('the past on the disk', () => {
       ids.push((await first.journal.append(notification(String(i), { key: `k${i}` }))).id);
     await first.journal.close();
 
-    // The next one has room for some tens; it trims in the background, which close waits for.
+    // The next journal has room for some tens of entries. It trims in the background, and close waits for that.
     const second = await open(directory, { seconds: 600, bytes: 20_000 });
     await second.journal.trim();
     await second.journal.close();
@@ -261,7 +261,7 @@ describe('a directory that cannot be used', () => {
   );
 });
 
-/** Noise over everything from an offset on. */
+/** Overwrites everything from an offset on with noise. */
 function overwrite(path: string, from: number): void {
   const bytes = readFileSync(path);
   bytes.fill(0xa5, from);

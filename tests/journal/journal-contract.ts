@@ -16,7 +16,7 @@ export interface MakeOptions {
 const START = 1_763_856_000_000;
 const RETENTION: Retention = { seconds: 600, bytes: 64 * 1024 * 1024 };
 
-/** Everything beside addresses and event that a notification may carry; shared with the tests of one kind. */
+/** A notification with every field that it may carry; shared with the tests of each kind of journal. */
 export function notification(data: string, fields: Partial<Notification> = {}): Notification {
   return {
     addresses: ['room:a'],
@@ -29,7 +29,7 @@ export function notification(data: string, fields: Partial<Notification> = {}): 
   };
 }
 
-/** A follower that must not be left out. */
+/** A follower that must not be skipped. */
 export function following(deliver: (entry: Entry) => unknown): Follower {
   return {
     deliver: entry => void deliver(entry),
@@ -46,9 +46,9 @@ function momentOf(id: string): Moment {
 }
 
 /**
- * What src/journal/journal.ts promises, for any implementation.
- * @param make a journal that nothing was ever written to, each time another; closed by the suite
- * @param node the name of the node that appends, in a journal that nodes share: it may deliver a little later than it
+ * The promises of src/journal/journal.ts, for any implementation.
+ * @param make returns a new journal that nothing was ever written to; closed by the suite
+ * @param node the name of the node that appends, in a journal that nodes share: it may deliver a little after it
  * answers
  */
 export function journalContract(
@@ -172,7 +172,7 @@ export function journalContract(
           expect(String(refusal)).toContain((await pending).id);
         }
       };
-      // While the first is under way, and when it is written.
+      // Once while the first is under way, and once when it is written.
       await refusals();
       await pending;
       await refusals();

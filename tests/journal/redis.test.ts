@@ -105,7 +105,7 @@ describeWith(['redis'], 'JOURNAL=redis', () => {
     while (journal.now() < before) await new Promise(resolve => setImmediate(resolve));
     const { id } = await journal.append(notification('1'));
     expect(Number(id.split('-')[0])).toBeGreaterThanOrEqual(before);
-    // The nodes say how much time goes by: a second of theirs is one of the journal's.
+    // The nodes know how much time passes: a second of theirs is a second of the journal's.
     const later = journal.now() + 1500;
     while (Number(await client.hget(`{${prefix}}:journal:state`, 'clock')) < later);
     const next = await journal.append(notification('2'));
@@ -179,7 +179,7 @@ describeWith(['redis'], 'JOURNAL=redis', () => {
     const one = await open(prefix);
     const two = await open(prefix);
     const client = new Redis(redis.url);
-    // As a failover does it whose new master had not heard of the newest entry, by a clock that is a minute behind.
+    // As after a failover to a master that lacks the newest entry, and whose clock is a minute behind.
     const [seconds] = await client.time();
     const ahead = `${Number(seconds) * 1000 + 60_000}-0`;
     const entries = `{${prefix}}:journal:entries`;
@@ -202,7 +202,7 @@ describeWith(['redis'], 'JOURNAL=redis', () => {
     await client.xadd(entries, ahead, ...fields);
     await until(() => one.delivered.length === 1 && two.delivered.length === 1);
     await client.del(entries);
-    // Each node tells with its next sign of life how far it was.
+    // With its next sign of life, each node reports how far it was.
     while ((await client.exists(entries)) === 0);
     client.disconnect();
     await one.journal.append(notification('2'));
@@ -218,7 +218,7 @@ function portOf(url: string): number {
   return Number(new URL(url).port);
 }
 
-/** Waits, a turn at a time, for what another process makes true. */
+/** Waits, turn by turn, until another process makes the condition true. */
 async function until(holds: () => boolean): Promise<void> {
   while (!holds()) await new Promise(resolve => setImmediate(resolve));
 }

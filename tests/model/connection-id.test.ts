@@ -2,7 +2,7 @@ import { describe, expect, it } from '@jest/globals';
 import { isConnectionId } from '../../src/model/address.js';
 import { newConnectionId } from '../../src/model/connection-id.js';
 
-// More than one filling of the pool.
+// More than the pool holds at once.
 const ids = Array.from({ length: 5000 }, newConnectionId);
 
 describe('a connection id', () => {
@@ -18,7 +18,7 @@ describe('a connection id', () => {
     for (const half of [0, 1]) {
       for (let at = 48 - 32; at < 48; at++) {
         const ones = bits.filter(halves => halves[half]?.[at] === '1').length;
-        // Ten standard deviations: a fair coin never shows it.
+        // Ten standard deviations: random bits never differ so much.
         expect(Math.abs(ones - ids.length / 2)).toBeLessThan(354);
       }
     }

@@ -4,7 +4,7 @@ import { Fifo } from '../../src/model/fifo.js';
 
 describe('fifo', () => {
   it('does what an array with positions does', () => {
-    // Runs of pushes and shifts, long enough that the room of what was shifted is given back.
+    // Runs of pushes and shifts, long enough that the memory of shifted items is freed.
     const steps = fc.array(fc.tuple(fc.nat(120), fc.nat(120)), { maxLength: 12 });
     fc.assert(
       fc.property(steps, runs => {

@@ -5,7 +5,7 @@ import { jsonSpace, jsonText } from '../support/json-text.js';
 
 const spaced = fc.tuple(jsonSpace, jsonText, jsonSpace);
 const name = fc.oneof(fc.constantFrom('data', 'dat', 'data ', '', '__proto__', '"', '\\', 'ä'), fc.string());
-/** A member's name as JSON, every character of it escaped or none. */
+/** A member's name as JSON, with all its characters escaped, or none. */
 const literal = (text: string, escaped: boolean) =>
   escaped
     ? `"${[...Array(text.length).keys()]

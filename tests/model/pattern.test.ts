@@ -25,7 +25,7 @@ describe('a pattern', () => {
   ])('%j fits %j: %j', (pattern, name, fits) => expect(matches(pattern, name)).toBe(fits));
 
   it('says what the regular expression made of it says', () => {
-    // Few letters, so that much fits; some of them mean something to a regular expression.
+    // Few letters, so that many patterns match. Some are special in regular expressions.
     const letters = fc.constantFrom('a', 'b', '.', '$', '\n');
     const name = fc.string({ unit: letters, maxLength: 10 });
     const pattern = fc.string({ unit: fc.oneof(letters, fc.constant('*')), maxLength: 8 });
@@ -39,7 +39,7 @@ describe('a pattern', () => {
   });
 
   it('ends soon where backtracking would not end', () => {
-    // One that tries all ways to share 200 letters among 60 stars would need more steps than there are atoms.
+    // An algorithm that tries all ways to share 200 letters among 60 stars needs more steps than there are atoms.
     const room = 'a'.repeat(200);
     expect(matches(`${'a*'.repeat(60)}b`, room)).toBe(false);
     expect(matches(`${'*a'.repeat(99)}*b*`, room)).toBe(false);

@@ -4,7 +4,7 @@ import { Refusals } from '../../src/model/refusals.js';
 
 const START = 1_763_856_000_000;
 
-/** Refusals whose clock stands where the test puts it, and the lines that were logged. */
+/** Refusals with a clock that the test sets, and the lines that were logged. */
 function refusalsAt(start = START) {
   const lines: { fields: Record<string, unknown>; message: string }[] = [];
   const clock = { now: start };
@@ -16,7 +16,7 @@ function refusalsAt(start = START) {
   return { refusals: new Refusals(log, () => clock.now), lines, clock };
 }
 
-/** What becomes of a field in the log. */
+/** A field as it is logged. */
 function logged(value: unknown): unknown {
   const { refusals, lines } = refusalsAt();
   refusals.refused('unknown path', { value });

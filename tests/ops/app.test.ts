@@ -67,7 +67,7 @@ describe('the page for trying things out', () => {
     expect(sources('connect-src')).toBe("'self' ws: wss:");
     for (const name of ['base-uri', 'form-action', 'frame-ancestors']) expect(sources(name)).toBe("'none'");
     expect(String(policy)).not.toMatch(/unsafe|\*/);
-    // Neither would run under this policy.
+    // None of these runs under this policy.
     expect(/\son\w+="|\sstyle=|<script (?!src="\/client\.js\?)/.exec(response.text)).toBeNull();
   });
 

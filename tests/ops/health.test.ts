@@ -117,7 +117,7 @@ describe('health', () => {
     const server = await startServer();
     const client = await connect(server.ws());
     await client.next();
-    // It does not read the closing handshake, so that the draining waits for it.
+    // It does not read the closing handshake, so the draining waits for it.
     client.socket.pause();
     const stopped = server.stop();
     const live = await request(server.url).get('/health/live');

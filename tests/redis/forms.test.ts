@@ -147,7 +147,7 @@ describeWith(['own-redis'], 'each form of REDIS_URL', () => {
         await replicated(admin(master.port, { password: 'of-redis' }));
         await knowEachOther(sentinels, 'of-sentinel');
 
-        // One that answers to nobody any more must not hold those up who ask it first.
+        // A sentinel that no longer answers must not hold up clients that ask it first.
         sentinels[0]?.broker.pause();
         await master.broker.kill();
         await publish(nodes[0], 'after the failover');
@@ -273,7 +273,7 @@ describeWith(['own-redis'], 'each form of REDIS_URL', () => {
 
         broker.pause();
         const answer = post(node, { room: ROOM, event: 'e', data: 'once' }).then(({ status }) => status);
-        // It is on its way: Redis finds it in its socket when it goes on.
+        // The command is under way: Redis finds it in its socket when it goes on.
         await passes(300);
         proxy.cut();
         broker.resume();
@@ -304,7 +304,7 @@ function environment(url: string, settings: Settings = {}): Settings {
   };
 }
 
-/** Two of them; all that they have to do with Redis is on when this resolves. */
+/** Two nodes. All their connections to Redis are ready when this resolves. */
 async function startNodes(url: string, settings: Settings = {}): Promise<[ServerProcess, ServerProcess]> {
   const nodes = [
     await startProcess(environment(url, settings)),
@@ -321,7 +321,7 @@ async function listen(node: ServerProcess, query = ''): Promise<TestClient> {
   return client;
 }
 
-/** That a client of one node hears what comes by the other one, by the stream and by the channel. */
+/** Checks that a client of one node hears what comes through the other, by the stream and by the channel. */
 async function expectAllIsHeard(
   nodes: readonly [ServerProcess, ServerProcess],
   redis: Redis | Cluster,
@@ -342,7 +342,7 @@ async function expectBridgesAreHeard(
   for (const node of nodes) await untilReport(node, ({ status }) => status === 'ok');
   await redis.xadd(STREAM, '*', 'json', JSON.stringify({ room: ROOM, event: 'e', data: 'added' }));
   expect(await client.next()).toMatchObject({ data: 'added' });
-  // Until it is heard, and with a key, so once: while one node takes over from another nobody listens.
+  // Repeats it until it is heard, with a key, so it comes once: while nodes change over, nobody listens.
   const message = { room: ROOM, event: 'e', data: 'published', key: `published-${Math.random()}` };
   let heard: Frame | undefined;
   const hearing = client.next().then(frame => {
@@ -360,7 +360,7 @@ async function publish(node: ServerProcess, data: string): Promise<void> {
   await new InsistentPublisher(() => node.url, KEY).publish(ROOM, data);
 }
 
-/** That the past after an id is there, from the bridges on to what was published when the master was another. */
+/** Checks that the past after an id is there: from the bridges' messages to the one after the failover. */
 async function expectReplayed(node: ServerProcess, since: string): Promise<void> {
   const client = await connect(`${node.url.replace('http', 'ws')}/ws?room=${ROOM}&since=${since}`);
   expect(await client.nextOf('welcome')).toMatchObject({ recovered: true });
@@ -369,7 +369,7 @@ async function expectReplayed(node: ServerProcess, since: string): Promise<void>
   client.socket.close();
 }
 
-/** That Postroom waits, listening, not ready, and with the reason in its log. */
+/** Checks that Postroom waits: it listens, is not ready, and logs the reason. */
 async function expectRefused(url: string, reason: RegExp): Promise<void> {
   const port = await freePort();
   const postroom = await startBroker(port, [
@@ -397,7 +397,7 @@ interface Started {
   readonly broker: Broker;
 }
 
-/** A port whose bus, 10,000 above it, is not among those that the system gives to whoever connects. */
+/** A port whose bus, 10,000 above it, is not one that the system gives to outgoing connections. */
 async function clusterPort(): Promise<number> {
   for (;;) {
     const port = await freePort();
@@ -446,7 +446,7 @@ async function startSentinel(
   const port = await freePort();
   const directory = newDirectory('sentinel');
   const hasTls = lines.some(line => line.startsWith('tls-'));
-  // It writes into its file what it learns.
+  // It writes what it learns into its file.
   writeFileSync(
     join(directory, 'sentinel.conf'),
     [
@@ -481,14 +481,14 @@ function clusterAdmin(port: number): Cluster {
   return cluster;
 }
 
-/** Resolves when all that was written so far has reached a replica. */
+/** Resolves when a replica has everything that was written so far. */
 async function replicated(master: Redis): Promise<void> {
-  // Of a connection that wrote nothing it would be said at once.
+  // For a connection that wrote nothing, Redis would answer at once.
   await master.eval("redis.call('INCR', KEYS[1])", 1, '{postroom}:test');
   expect(await master.wait(1, 0)).toBeGreaterThan(0);
 }
 
-/** Only those of whom a sentinel knows may vote. */
+/** Only sentinels that are known to another sentinel may vote. */
 async function knowEachOther(sentinels: readonly Started[], password: string): Promise<void> {
   for (const { port } of sentinels) {
     const sentinel = admin(port, { password });
@@ -512,7 +512,7 @@ function info(port: number): Promise<string> {
   return admin(port).info('replication');
 }
 
-/** Asks again and again, for what no frame or event tells; an error is a no. */
+/** Asks again and again, for things that no frame or event reports. An error means no. */
 async function until(holds: () => Promise<boolean>): Promise<void> {
   while (!(await holds().catch(() => false))) await passes(50);
 }

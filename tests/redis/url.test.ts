@@ -75,7 +75,7 @@ describe('REDIS_URL', () => {
     ['user:secret', 'user', 'secret'],
     ['user:p%40ss%2Fw%3Ard%25%3F', 'user', 'p@ss/w:rd%?'],
     ['user%3Aone:Z%C3%BCrich', 'user:one', 'Zürich'],
-    // What follows the first colon is the password, all of it (RFC 3986 §3.2.1 lets colons stand there).
+    // Everything after the first colon is the password (RFC 3986 §3.2.1 lets colons stand there).
     ['user:one:two:', 'user', 'one:two:'],
     ['user', 'user', undefined],
     ['', undefined, undefined],

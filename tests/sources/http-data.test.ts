@@ -11,7 +11,7 @@ async function serverAndListener() {
   const server = await startServer({ MAX_NOTIFICATION_BYTES: '1000000' });
   const client = await connect(server.ws('/?room=public.a'));
   await client.nextOf('subscribed');
-  /** Posts `data` in a body and returns the text in its place in the frame. */
+  /** Posts `data` in a body. Returns the text in the frame that stands in its position. */
   const through = async (data: string, body = `{"room":"public.a","event":"e","data":${data}}`) => {
     const response = await post(server, body);
     expect(response.body).toMatchObject({ connections: 1 });

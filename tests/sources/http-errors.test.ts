@@ -135,7 +135,7 @@ describe('what goes wrong on our side', () => {
     for (const close of closing.splice(0)) await close();
   });
 
-  /** The endpoint on a journal that fails as it is told. */
+  /** The endpoint on a journal that fails when the test says so. */
   async function failing(
     error: Error,
     { start = true } = {},
@@ -215,7 +215,7 @@ describe('a server that is stopping', () => {
     const server = await startServer();
     const client = await connect(server.ws());
     await client.next();
-    // It does not read the closing handshake, so that the draining waits for it.
+    // It does not read the closing handshake, so the draining waits for it.
     client.socket.pause();
     const stopped = server.stop();
     const response = await post(server, BODY);

@@ -18,7 +18,7 @@ async function listener(server: TestServer): Promise<TestClient> {
   return client;
 }
 
-/** A TCP connection that asks nothing yet. */
+/** A TCP connection without a request so far. */
 async function opened(server: TestServer): Promise<Socket> {
   const { hostname, port } = new URL(server.url);
   const socket = connectSocket(Number(port), hostname);
@@ -255,7 +255,7 @@ describe('a socket', () => {
       socket.send(notifyRequest(BODY));
       await socket.answer();
       socket.send(notifyRequest(BODY).subarray(0, -5));
-      // Answered, so that the half before it has arrived.
+      // This is answered, so the first half has arrived.
       await post(server, BODY).expect(200);
       const GRACE_MS = 3000;
       const late = new Promise(resolve => setTimeout(resolve, GRACE_MS, 'late').unref());
@@ -331,7 +331,7 @@ describe('requests in a pipeline', () => {
   });
 });
 
-/** Whether a request on a connection of its own is answered. */
+/** Whether a request on a new connection is answered. */
 async function isServed(server: TestServer): Promise<boolean> {
   const { hostname, port } = new URL(server.url);
   const socket = connectSocket(Number(port), hostname);
@@ -371,7 +371,7 @@ describe('MAX_HTTP_CONNECTIONS', () => {
 
   it('turns away who comes where all are being answered', async () => {
     const server = await startServer({ MAX_HTTP_CONNECTIONS: '10' });
-    // The answer says that the head was read, so that it is being answered.
+    // The answer shows that the head was read: the request is being answered.
     const heads = notifyHead({ ...EXPECT, 'Content-Length': String(BODY.length) });
     const busy = await Promise.all(Array.from({ length: 10 }, () => opened(server)));
     for (const socket of busy) {

@@ -7,27 +7,27 @@ import { join } from 'node:path';
 import { afterAll } from '@jest/globals';
 import { inPath } from './requires.js';
 
-/** What a hook that starts or restarts a broker is to be given: more than a broker's own deadline. */
+/** The timeout of a hook that starts or restarts a broker: longer than a broker's own deadline. */
 export const BROKER_TIMEOUT = 90_000;
 
 const startSeconds = 60;
 const stopSeconds = 20;
 
-/** What is the same whichever broker it is. Whatever was started in a test file is gone after that file. */
+/** The common part of all brokers. A broker that a test file starts is gone after that file. */
 export interface Broker {
-  /** False where the environment named a server: that one is not ours to kill, and only `stop` (nothing to do) is there. */
+  /** False if the environment names a server: we may not kill it, and it has only `stop`, which does nothing. */
   readonly own: boolean;
-  /** Of the newest process; throws where there never was one of ours. */
+  /** The newest process; throws if we never started one. */
   readonly pid: number;
-  /** Everything printed so far, by all that ran. */
+  /** Everything that all processes have printed so far. */
   output(): string;
   /** SIGKILL; resolves when it is gone. */
   kill(): Promise<void>;
-  /** Starts again on the same port with the same data; in order first, where it still runs. Ready when it resolves. */
+  /** Starts again on the same port with the same data. If it still runs, stops it first. Resolves when it is ready. */
   restart(): Promise<void>;
-  /** In order (SIGTERM); resolves when it is gone. `restart` is possible until the end of the test file. */
+  /** Stops in order (SIGTERM). Resolves when it is gone. `restart` is possible until the end of the test file. */
   stop(): Promise<void>;
-  /** Stands still with all its connections open (SIGSTOP), until `resume`. */
+  /** Stops the process with all its connections open (SIGSTOP), until `resume`. */
   pause(): void;
   resume(): void;
 }
@@ -37,7 +37,7 @@ export interface Command {
   args: readonly string[];
   directory: string;
   env?: Record<string, string>;
-  /** What it prints when it is ready. */
+  /** It prints this when it is ready. */
   ready: RegExp;
 }
 
@@ -50,7 +50,7 @@ afterAll(async () => {
   directories.clear();
 });
 
-/** Starts the commands one after the other, each when the one before is ready: the last is the broker, listening on `port`. */
+/** Starts the commands one after the other, each when the one before is ready. The last is the broker, on `port`. */
 export async function startBroker(port: number, commands: readonly Command[]): Promise<Broker> {
   const printed: string[] = [];
   let children: Child[] = [];
@@ -87,7 +87,7 @@ export async function startBroker(port: number, commands: readonly Command[]): P
   };
 }
 
-/** The server that `variable` names: others may use it too. */
+/** The server that `variable` names. Others may use it too. */
 export function namedBroker(variable: string): Broker {
   const refuse = (what: string) => new Error(`cannot ${what} the server that ${variable} names`);
   return {
@@ -108,7 +108,7 @@ export function namedBroker(variable: string): Broker {
   };
 }
 
-/** Runs a command to its end, for what has to be done once before a start. */
+/** Runs a command to its end: for work that is needed once before a start. */
 export async function runToEnd(command: Omit<Command, 'ready'>): Promise<void> {
   let output = '';
   const child = new Child({ ...command, ready: /$^/ }, text => {
@@ -126,9 +126,9 @@ export function newDirectory(name: string): string {
 }
 
 /**
- * A port of 127.0.0.1 on which nothing listens. Not one that the system would choose: those are also given to outgoing
- * connections, and whoever redials a dead broker there may be given its port, be connected with himself, and keep
- * the broker from coming back.
+ * A port of 127.0.0.1 on which nothing listens. The system would choose a port that it also gives to outgoing
+ * connections. Then a client that redials a dead broker may get the broker's own port, connect to itself, and keep the
+ * broker from coming back.
  */
 export async function freePort(): Promise<number> {
   for (;;) {
@@ -160,9 +160,12 @@ function lastPid(children: readonly Child[]): number {
   return pid;
 }
 
-/** A process with all that it forks. */
+/** A process with all its forks. */
 class Child {
-  /** The exit code, or null if a signal ended it. Resolves when nobody holds its output any more: its forks are gone too. */
+  /**
+   * The exit code, or null if a signal ended it. Resolves when nobody holds its output any more: its forks are gone
+   * too.
+   */
   readonly gone: Promise<number | null>;
   readonly #command: Command;
   readonly #process: ChildProcess;
@@ -170,8 +173,8 @@ class Child {
 
   constructor(command: Command, print: (text: string) => void) {
     this.#command = command;
-    // A group of its own, to be killed as a whole. It would outlive a test run that is killed, so where the system
-    // offers it (Linux), it is killed together with the process that started it.
+    // A group of its own, so that it can be killed as a whole. It would outlive a killed test run. So on Linux, the
+    // system kills it together with the process that started it.
     const [program, args] = endingWithParent(command);
     const child = spawn(program, args, {
       cwd: command.directory,
@@ -229,7 +232,7 @@ class Child {
     await Promise.race([printed, ended]).finally(settle);
   }
 
-  /** Resolves when it is gone, at once where it is already. */
+  /** Resolves when it is gone; at once if it is gone already. */
   async end(signal: 'SIGTERM' | 'SIGKILL'): Promise<void> {
     if (!running.has(this)) return;
     this.signal(signal);
@@ -251,7 +254,7 @@ class Child {
     try {
       process.kill(-pid, signal);
     } catch (error) {
-      // Gone in between; that it is will be told by `gone`.
+      // It has ended meanwhile; `gone` reports it.
       if (!(error instanceof Error && 'code' in error && error.code === 'ESRCH')) throw error;
     }
   }

@@ -11,11 +11,11 @@ import {
 import { chromiumPath } from './requires.js';
 
 export interface OpenedPage extends Page {
-  /** What the page complained of: console errors (refused by the Content-Security-Policy among them), uncaught exceptions. */
+  /** Complaints of the page: console errors (also refusals of the Content-Security-Policy), uncaught exceptions. */
   faults: string[];
 }
 
-/** A new page in a fresh profile of a headless Chromium; the browser is started once for each test file. */
+/** A new page in a fresh profile of a headless Chromium. The browser is started once for each test file. */
 export async function openPage(options: BrowserContextOptions = {}): Promise<OpenedPage> {
   browser ??= openBrowser();
   const context = await (await browser).newContext(options);
@@ -30,7 +30,7 @@ export async function openPage(options: BrowserContextOptions = {}): Promise<Ope
   return Object.assign(page, { faults });
 }
 
-/** Serves one HTML text on an origin of its own, as the site whose visitors are to be notified. */
+/** Serves one HTML text on an origin of its own: the site whose visitors get notifications. */
 export async function openSite(html: string): Promise<string> {
   const site = createServer((_, response) => {
     response.setHeader('content-type', 'text/html; charset=utf-8').end(html);
@@ -46,7 +46,7 @@ export function openBrowser(): Promise<Browser> {
   return chromium.launch({ executablePath, args: flags });
 }
 
-/** Nothing that calls home; and no sandbox, since a container's root cannot have one. */
+/** Without calls home; without a sandbox, because a container's root cannot have one. */
 const flags = [
   '--no-sandbox',
   '--disable-gpu',

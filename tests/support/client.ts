@@ -3,7 +3,7 @@ import jwt from 'jsonwebtoken';
 import { type ClientOptions, WebSocket } from 'ws';
 import { JWT_SECRET } from './server.js';
 
-/** A frame of the server's, parsed. */
+/** A parsed frame of the server. */
 export interface Frame {
   type: string;
   [field: string]: unknown;
@@ -12,14 +12,14 @@ export interface Frame {
 /** A client that keeps what it receives until the test asks for it. */
 export interface TestClient {
   readonly socket: WebSocket;
-  /** The next frame, in order; waits for it. Rejects when the connection closes before. */
+  /** The next frame, in order; waits for it. Rejects if the connection closes first. */
   next(): Promise<Frame>;
   /** The next frame as text, exactly as it came. */
   nextText(): Promise<string>;
   /** Skips to the next frame of a type. */
   nextOf(type: string): Promise<Frame>;
   send(frame: object | string): void;
-  /** That nothing more has arrived: a ping's answer is the next frame. */
+  /** Checks that nothing more has arrived: the next frame is the answer to a ping. */
   quiet(): Promise<void>;
   /** How the server closed it. */
   readonly closed: Promise<{ code: number; reason: string }>;
@@ -89,7 +89,7 @@ export async function connect(
   return client;
 }
 
-/** A signed token, valid for an hour where `claims` says nothing else. */
+/** A signed token, valid for an hour unless `claims` says otherwise. */
 export function token(
   claims: object,
   options: jwt.SignOptions = {},

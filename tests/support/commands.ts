@@ -6,7 +6,7 @@ export interface Outcome {
   stderr: string;
 }
 
-/** Runs a PHP script, every notice and deprecation of which goes to stderr. */
+/** Runs a PHP script. Every notice and deprecation goes to stderr. */
 export function runPhp(script: string, env: Record<string, string>): Promise<Outcome> {
   return run(
     'php',

@@ -26,13 +26,13 @@ interface SourceReport {
   readonly lastError?: { readonly at: string; readonly reason: string };
 }
 
-/** What an operator sees. */
+/** The report that an operator sees. */
 export async function reportOf(server: { readonly url: string }): Promise<Report> {
   const response = await fetch(`${server.url}/health`, { headers: { authorization: `Bearer ${KEY}` } });
   return (await response.json()) as Report;
 }
 
-/** The first report of which something holds; asked for again and again, for what no frame or event tells. */
+/** The first report that fulfils a condition. Asks again and again, for things that no frame or event reports. */
 export async function untilReport(
   server: { readonly url: string },
   holds: (report: Report) => boolean,

@@ -21,7 +21,7 @@ const stringText = fc
   .array(fc.oneof(plain, escapes, halves, brackets), { maxLength: 5 })
   .map(parts => `"${parts.join('')}"`);
 
-/** Any JSON value as any text that says it: odd numbers, escapes, double members, white space. None around it. */
+/** Any JSON value, as any text for it: odd numbers, escapes, double members, white space; but none around it. */
 export const jsonText: fc.Arbitrary<string> = fc.letrec<{ value: string; list: string; members: string }>(
   tie => ({
     value: fc.oneof(

@@ -10,8 +10,8 @@ export interface KafkaServer extends Broker {
 }
 
 /**
- * A Kafka of its own on 127.0.0.1, one node that is its own controller (KRaft), which makes topics as they are asked for.
- * With TEST_KAFKA_BROKERS, the servers named there, as they are.
+ * A Kafka of its own on 127.0.0.1: one node that is its own controller (KRaft) and makes topics on demand. With
+ * TEST_KAFKA_BROKERS, the servers named there, as they are.
  * @param cluster the id of its cluster, 16 bytes in base64url
  */
 export async function startKafka(cluster = randomBytes(16).toString('base64url')): Promise<KafkaServer> {
@@ -43,10 +43,10 @@ function settings(directory: string, port: number, controller: number): string {
     'log.dirs': join(directory, 'data'),
     'auto.create.topics.enable': true,
     'group.initial.rebalance.delay.ms': 0,
-    // A killed broker is taken back only when its old session is over: usually 9 s.
+    // A killed broker may come back only when its old session is over: usually after 9 s.
     'broker.session.timeout.ms': 2000,
     'broker.heartbeat.interval.ms': 500,
-    // One node holds the only copy; one partition of each inner topic is made faster than the usual fifty.
+    // One node holds the only copy. One partition of each inner topic is made faster than the usual fifty.
     'offsets.topic.replication.factor': 1,
     'offsets.topic.num.partitions': 1,
     'transaction.state.log.replication.factor': 1,
@@ -62,7 +62,7 @@ function settings(directory: string, port: number, controller: number): string {
 }
 
 function java(directory: string, main: string, ...args: string[]) {
-  // They start in half the time when the compiler and the garbage collector keep it simple.
+  // With a simple compiler and garbage collector they start in half the time.
   const machine = [
     '-Xmx384m',
     '-XX:TieredStopAtLevel=1',

@@ -4,7 +4,7 @@ import { KEY } from './server.js';
 
 export const FORM = 'application/x-www-form-urlencoded';
 
-/** A body, as it stands or as JSON, posted to /notify with the key of the test server. */
+/** Posts a body, as it is or as JSON, to /notify with the key of the test server. */
 export function post(
   server: { readonly url: string },
   body: string | object,
@@ -20,7 +20,7 @@ export function postForm(server: { readonly url: string }, form: string): Test {
   return post(server, form, { 'content-type': FORM });
 }
 
-/** That an answer is the contract's `application/problem+json`. Returns what it says. */
+/** Checks that an answer is the contract's `application/problem+json`. Returns its body. */
 export function expectProblem(
   response: Pick<Response, 'status' | 'headers' | 'body'>,
   status: number,

@@ -14,14 +14,14 @@ export interface ServerProcess {
   /** e.g. `http://127.0.0.1:43123` */
   url: string;
   port: number;
-  /** The first of NOTIFY_KEYS, or the one that the server made up and printed. */
+  /** The first of NOTIFY_KEYS, or the key that the server made and printed. */
   key: string;
-  /** Where it runs, and so where `./data` is; pass it on to start another one with the same past. */
+  /** The folder in which it runs, with `./data`. Give it to another process to start that with the same past. */
   directory: string;
   pid: number;
-  /** Everything printed so far, both streams in the order in which they came. */
+  /** Everything printed so far on both streams, in order. */
   output(): string;
-  /** Resolves when the process is gone: its exit code, or null if the signal ended it. */
+  /** Resolves when the process is gone: to its exit code, or to null if the signal ended it. */
   stop(signal?: NodeJS.Signals): Promise<number | null>;
 }
 
@@ -40,8 +40,8 @@ export class EndedEarly extends Error {
 }
 
 /**
- * The real program, `node dist/main.js`, on a port of its own and in a folder of its own; listening when this resolves.
- * `wrapper` is a command line that ends by running the program behind it.
+ * The real program, `node dist/main.js`, on a port and in a folder of its own. It listens when this resolves. `wrapper`
+ * is a command line that ends by running the program given after it.
  */
 export async function startProcess(
   env: Environment = {},
@@ -63,7 +63,7 @@ export async function startProcess(
   };
 }
 
-/** The same program where it is expected to end by itself. */
+/** The same program, if it is expected to end by itself. */
 export async function runProcess(env: Environment): Promise<{ code: number | null; output: string }> {
   const child = launch(env, newDirectory());
   return { code: await child.exited, output: child.output() };
@@ -122,7 +122,7 @@ function launch(env: Environment, directory: string, wrapper: readonly string[] 
   };
 }
 
-/** Looks at the whole lines printed so far until it finds there what it is after. */
+/** Searches the whole lines printed so far until it finds a match. */
 function waitFor<T>(
   child: ChildProcess,
   output: () => string,
@@ -140,7 +140,7 @@ function waitFor<T>(
       if (found !== undefined) settle(() => resolve(found));
     };
     const deadline = setTimeout(() => {
-      // Nobody would have it to stop it.
+      // Otherwise nobody could stop it.
       child.kill('SIGKILL');
       fail(new Error(`The server did not listen within ${startSeconds} s. It printed:\n${output()}`));
     }, startSeconds * 1000);

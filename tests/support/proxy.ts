@@ -3,9 +3,9 @@ import { afterEach } from '@jest/globals';
 
 export interface Proxy {
   readonly port: number;
-  /** Where new connections lead; without a port they are closed at once. Those that are open stay. */
+  /** New connections lead to this port. Without a port they are closed at once. Open connections stay. */
   to(port: number | undefined): void;
-  /** Breaks all connections, and takes no new ones until `to`. */
+  /** Breaks all connections, and accepts none until `to`. */
   cut(): void;
 }
 
@@ -19,7 +19,7 @@ afterEach(() => {
   proxies.clear();
 });
 
-/** A TCP proxy on 127.0.0.1: a load balancer in front of servers that come and go, or a network that breaks. */
+/** A TCP proxy on 127.0.0.1: like a load balancer in front of changing servers, or a network that breaks. */
 export async function startProxy(): Promise<Proxy> {
   let target: number | undefined;
   const sockets = new Set<Socket>();

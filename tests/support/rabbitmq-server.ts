@@ -9,8 +9,8 @@ export interface RabbitmqServer extends Broker {
 }
 
 /**
- * A RabbitMQ of its own on 127.0.0.1, without plugins; durable queues with persistent messages outlive `kill`.
- * With TEST_RABBITMQ_URL, the server named there, as it is.
+ * A RabbitMQ of its own on 127.0.0.1, without plugins. Durable queues with persistent messages survive `kill`. With
+ * TEST_RABBITMQ_URL, the server named there, as it is.
  */
 export async function startRabbitmq(): Promise<RabbitmqServer> {
   const named = process.env.TEST_RABBITMQ_URL;
@@ -25,7 +25,7 @@ export async function startRabbitmq(): Promise<RabbitmqServer> {
   writeFileSync(path('rabbitmq.conf'), '');
   writeFileSync(path('rabbitmq-env.conf'), '');
 
-  // Erlang's own registry of nodes is started first: RabbitMQ would start one that outlives it and that others share.
+  // Starts Erlang's registry of nodes first. Otherwise RabbitMQ starts one that outlives it and that others share.
   const names = { ERL_EPMD_PORT: String(epmd), ERL_EPMD_ADDRESS: '127.0.0.1' };
   const broker = await startBroker(port, [
     {
@@ -52,7 +52,7 @@ export async function startRabbitmq(): Promise<RabbitmqServer> {
         RABBITMQ_CONFIG_FILE: path('rabbitmq.conf'),
         RABBITMQ_CONF_ENV_FILE: path('rabbitmq-env.conf'),
         RABBITMQ_ENABLED_PLUGINS_FILE: path('enabled_plugins'),
-        // The start script then becomes the server instead of staying around as its parent.
+        // Then the start script becomes the server, and does not stay as its parent.
         RUNNING_UNDER_SYSTEMD: 'true',
       },
       ready: /Server startup complete/,

@@ -1,22 +1,22 @@
 import { connect } from 'node:net';
 import { KEY } from './server.js';
 
-/** One HTTP answer, as it stood on the wire. */
+/** One HTTP answer, as it came over the network. */
 export interface RawAnswer {
   readonly status: number;
   readonly headers: Readonly<Record<string, string>>;
-  /** Parsed where the answer was JSON. */
+  /** The parsed body, if the answer was JSON. */
   readonly body: Record<string, unknown>;
 }
 
-/** A network socket to a server, for what an HTTP client would never send. */
+/** A network socket to a server, for things that an HTTP client would never send. */
 export interface RawClient {
   send(bytes: string | Buffer): void;
-  /** Vanishes without a word more. */
+  /** Closes the socket at once. */
   destroy(): void;
-  /** The next answer; waits for it. Rejects when the server closes before. */
+  /** The next answer; waits for it. Rejects if the server closes first. */
   answer(): Promise<RawAnswer>;
-  /** That the server closed; what it had sent beyond the answers that were taken. */
+  /** Resolves when the server has closed, to everything it sent after the answers that were taken. */
   readonly closed: Promise<string>;
 }
 
@@ -65,7 +65,7 @@ export async function withSocket<T>(url: string, use: (client: RawClient) => Pro
   }
 }
 
-/** Request line and headers of a `POST /notify` with the right key; a header set to undefined is left out. */
+/** Request line and headers of a `POST /notify` with the right key, without the headers that are undefined. */
 export function notifyHead(headers: Readonly<Record<string, string | undefined>> = {}): string {
   const all = { Host: 'x', Authorization: `Bearer ${KEY}`, 'Content-Type': 'application/json', ...headers };
   const lines = Object.entries(all).flatMap(([name, value]) =>
@@ -80,7 +80,7 @@ export function notifyRequest(
   headers: Readonly<Record<string, string | undefined>> = {},
 ): Buffer {
   const head = notifyHead({ 'Content-Length': String(Buffer.byteLength(body)), ...headers });
-  // Latin-1: what a header was given is what goes out, byte for byte.
+  // Latin-1 sends each header byte for byte as it was given.
   return Buffer.concat([Buffer.from(head, 'latin1'), Buffer.from(body)]);
 }
 

@@ -1,9 +1,6 @@
 import { readFileSync } from 'node:fs';
 
-/**
- * The fenced code block that follows `<!-- snippet: name -->` in README.md, or in another file: what is printed there
- * is what is tested.
- */
+/** The code block after `<!-- snippet: name -->` in README.md or another file: tests run what is printed there. */
 export function snippet(name: string, file = 'README.md'): string {
   const readme = readFileSync(new URL(`../../${file}`, import.meta.url), 'utf8');
   const marker = `<!-- snippet: ${name} -->`;

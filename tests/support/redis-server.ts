@@ -6,9 +6,9 @@ export interface RedisServer extends Broker {
 }
 
 /**
- * A Redis of its own on 127.0.0.1, with an append-only file written out once a second: the usual setting, with which
- * a killed process loses nothing but what came while the disk was busy; `args` (`--appendfsync always`) overrule it.
- * With TEST_REDIS_URL, the server named there, as it is.
+ * A Redis of its own on 127.0.0.1, with an append-only file that is written once a second. This is the usual setting: a
+ * killed process loses only what came while the disk was busy. `args` (`--appendfsync always`) overrule it. With
+ * TEST_REDIS_URL, the server named there, as it is.
  */
 export async function startRedis({ args = [] }: { args?: readonly string[] } = {}): Promise<RedisServer> {
   const named = process.env.TEST_REDIS_URL;

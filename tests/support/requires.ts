@@ -4,7 +4,7 @@ import { delimiter, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { describe, it } from '@jest/globals';
 
-/** `own-…` is that broker where the tests start it themselves, for suites that kill it. */
+/** `own-…` is the broker if the tests start it themselves, for suites that kill it. */
 export type Program =
   | 'php'
   | 'php-redis'
@@ -25,12 +25,12 @@ export type Program =
 
 interface Requirement {
   name: string;
-  /** What a suite without it says. */
+  /** The report of a suite without it. */
   reason: string;
   isThere: () => boolean;
 }
 
-/** Where `fetch-kafka.sh` puts them. */
+/** `fetch-kafka.sh` puts them here. */
 export const kafkaJars = fileURLToPath(new URL('../../.cache/kafka', import.meta.url));
 
 const redis = installed('redis-server', 'redis-server', () => inPath('redis-server') !== undefined);
@@ -39,7 +39,7 @@ const kafka: Requirement = {
   name: 'Kafka',
   reason:
     'Kafka is not there (Debian: apt install default-jre-headless maven, then tests/support/fetch-kafka.sh)',
-  // The pom is the last thing that fetch-kafka.sh puts there.
+  // fetch-kafka.sh puts the pom there last.
   isThere: () => inPath('java') !== undefined && existsSync(join(kafkaJars, 'pom.xml')),
 };
 
@@ -56,7 +56,7 @@ const requirements: Record<Program, Requirement> = {
   'php-predis': installed('php-predis', 'php-cli php-predis', () =>
     runsPhp('(include "/usr/share/php/Predis/autoload.php") && class_exists("Predis\\Client")'),
   ),
-  // The extension is in no package: without it tests/support/rdkafka-ffi.php stands in.
+  // No package has the extension: tests/support/rdkafka-ffi.php replaces it.
   'php-rdkafka': installed('php with FFI and librdkafka', 'php-cli librdkafka1', () =>
     runsPhp('extension_loaded("rdkafka") || FFI::cdef("int rd_kafka_version(void);", "librdkafka.so.1")'),
   ),
@@ -74,8 +74,8 @@ const requirements: Record<Program, Requirement> = {
 };
 
 /**
- * A suite that needs programs from outside npm. Where one is missing, the suite says so in the report instead
- * of passing silently; with POSTROOM_TEST_REQUIRE_ALL=1, as in CI, it fails.
+ * A suite that needs programs from outside npm. If one is missing, the suite reports it and does not pass silently.
+ * With POSTROOM_TEST_REQUIRE_ALL=1, as in CI, it fails.
  */
 export function describeWith(programs: Program[], title: string, body: () => void): void {
   const missing = programs.map(program => requirements[program]).filter(({ isThere }) => !isThere());
@@ -102,12 +102,12 @@ export function chromiumPath(): string | undefined {
 }
 
 export function rabbitmqPath(): string | undefined {
-  // The one that Debian has in the PATH becomes the user rabbitmq first, who may not write where the tests do.
+  // Debian's program in the PATH first becomes the user rabbitmq, who may not write in the tests' directory.
   const unwrapped = '/usr/lib/rabbitmq/bin/rabbitmq-server';
   return isExecutable(unwrapped) ? unwrapped : inPath('rabbitmq-server');
 }
 
-/** Where a program is, be it among those that Debian keeps out of the PATH of users other than root. */
+/** Where a program is. Debian keeps some programs out of the PATH of users other than root; it finds these too. */
 export function inPath(program: string): string | undefined {
   const folders = [...(process.env.PATH ?? '').split(delimiter), '/usr/sbin'];
   return folders.map(folder => join(folder, program)).find(isExecutable);
@@ -117,7 +117,7 @@ function installed(name: string, packages: string, isThere: () => boolean): Requ
   return { name, reason: `${name} is not installed (Debian: apt install ${packages})`, isThere };
 }
 
-/** Needless to install where the environment names a server. */
+/** It need not be installed if the environment names a server. */
 function orNamed(variable: string, broker: Requirement): Requirement {
   return { ...broker, isThere: () => isNamed(variable) || broker.isThere() };
 }

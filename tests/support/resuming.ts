@@ -9,12 +9,12 @@ export interface Heard {
 }
 
 /**
- * A client as a page would write it: it keeps the last id it saw, comes back with it whenever the connection is
- * lost, and notes everything that it hears over its whole life.
+ * A client as a page would write it. It keeps the last id that it saw, comes back with it when the connection is lost,
+ * and notes everything that it hears over its whole life.
  */
 export class ResumingListener {
   readonly heard: Heard[] = [];
-  /** How often it was told that the past no longer reaches back. */
+  /** How often the server said that the past no longer reaches back. */
   lost = 0;
   /** How often it was connected. */
   connections = 0;
@@ -25,14 +25,14 @@ export class ResumingListener {
   #stopped = false;
   #changed = () => {};
 
-  /** @param url where to connect, asked anew each time */
+  /** @param url where to connect; called for each connection */
   constructor(url: () => string) {
     this.#url = url;
     listeners.add(this);
     this.#open();
   }
 
-  /** Resolves when the condition holds; looked at after everything that happens. */
+  /** Resolves when the condition holds; checks it after each event. */
   async until(condition: (listener: ResumingListener) => boolean): Promise<void> {
     while (!condition(this))
       await new Promise<void>(resolve => {
@@ -55,7 +55,7 @@ export class ResumingListener {
     socket.on('error', () => undefined);
     socket.on('close', code => {
       this.closeCodes.push(code);
-      // The next turn: the server may be down for a while, and others want to get on.
+      // In the next turn: the server may be down for a while, and others must get on.
       setImmediate(() => this.#open());
     });
   }
@@ -69,9 +69,9 @@ export class ResumingListener {
   }
 }
 
-/** Posts numbered notifications over one keep-alive connection, each again with the same key until it is accepted. */
+/** Posts numbered notifications over one keep-alive connection. Repeats each with the same key until it is accepted. */
 export class InsistentPublisher {
-  /** For each data that was answered with 200, the id. */
+  /** The id of each data that was answered with 200. */
   readonly accepted = new Map<string, string>();
   /** How often a post had to be tried again. */
   retries = 0;
@@ -85,7 +85,7 @@ export class InsistentPublisher {
     publishers.add(this);
   }
 
-  /** Resolves when this one was accepted. */
+  /** Resolves when the notification was accepted. */
   async publish(room: string, data: string, fields: { event?: string; key?: string } = {}): Promise<void> {
     for (;;) {
       const answer = await this.#post(JSON.stringify({ room, event: 'counted', data, key: data, ...fields }));
@@ -102,7 +102,7 @@ export class InsistentPublisher {
     this.#agent.destroy();
   }
 
-  /** The answer, or undefined where the connection broke or could not be made. */
+  /** The answer; undefined if the connection broke or could not be made. */
   #post(body: string): Promise<{ status: number | undefined; body: string } | undefined> {
     return new Promise(resolve => {
       const headers = { authorization: `Bearer ${this.#key}`, 'content-type': 'application/json' };

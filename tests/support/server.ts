@@ -10,13 +10,13 @@ export const JWT_SECRET = 'a-secret-for-tests-of-32-bytes-or-more';
 export interface TestServer extends Server {
   /** `ws://…` with a path and query. */
   ws(pathAndQuery?: string): string;
-  /** Posts a notification (or a batch) and returns the parsed answer. Throws where it is not 200. */
+  /** Posts a notification (or a batch) and returns the parsed answer. Throws if the status is not 200. */
   notify(body: object): Promise<{ id: string; connections: number; duplicate: boolean }>;
-  /** Milliseconds since the epoch, as the server takes it. */
+  /** The server's time, in milliseconds since the epoch. */
   now(): number;
-  /** Lets so many seconds go by for a server that was started `still`: its clock, its heartbeats, the expiry of tokens. */
+  /** Lets so many seconds pass for a server that was started `still`: its clock, heartbeats and token expiry. */
   pass(seconds: number): void;
-  /** What the server logged, one object a line. */
+  /** The server's log, one object for each line. */
   readonly logged: { level: number; msg: string; [field: string]: unknown }[];
 }
 
@@ -29,7 +29,7 @@ afterEach(async () => {
 
 /**
  * A server of its own on port 0, in this process, with settings as in the environment. Stopped after the test.
- * @param options `still`: its time stands still, but for `pass`
+ * @param options `still`: its time stands still, except for `pass`
  */
 export async function startServer(
   settings: Record<string, string> = {},
@@ -80,7 +80,7 @@ export async function startServer(
   };
 }
 
-/** A clock and timers that move when they are told to. */
+/** A clock and timers that move only when a test moves them. */
 class StillTime {
   #now = Date.now();
   readonly #timers = new Set<{ milliseconds: number; dueAt: number; run: () => void }>();

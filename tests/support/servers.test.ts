@@ -41,7 +41,7 @@ describeWith(['own-rabbitmq'], 'a RabbitMQ of its own', () => {
   it(
     'answers, again after it was killed, and is gone after stop',
     async () => {
-      // The protocol's name and version are answered by a method frame, Connection.Start.
+      // A method frame, Connection.Start, answers the protocol's name and version.
       const header = Buffer.from('AMQP\x00\x00\x09\x01', 'latin1');
       const start = Buffer.from([0, 10, 0, 10]).toString('latin1');
       const rabbitmq = await startRabbitmq();
@@ -61,10 +61,10 @@ describeWith(['own-kafka'], 'a Kafka of its own', () => {
   it(
     'answers, again after it was killed, and is gone after stop',
     async () => {
-      // ApiVersions, version 0, of a client without a name: answered by the same correlation id and error code 0.
+      // ApiVersions, version 0, of a client without a name. The answer has the same correlation id and error code 0.
       const request = Buffer.from([0, 0, 0, 10, 0, 18, 0, 0, 0, 0, 0, 42, 255, 255]);
       const answer = Buffer.from([0, 0, 0, 42, 0, 0]).toString('latin1');
-      // One cluster id in 64 begins with what looks like an option.
+      // One cluster id in 64 begins like an option.
       const kafka = await startKafka('-BCDEFGHIJKLMNOPQRSTUA');
       const port = portOf(`kafka://${kafka.brokers}`);
       expect((await ask(port, request, 10)).slice(4, 10)).toBe(answer);
@@ -122,7 +122,7 @@ async function connected(port: number): Promise<'connected'> {
   return 'connected';
 }
 
-/** The first `length` bytes or more that come for these, in Latin-1. */
+/** At least the first `length` bytes of the answer, in Latin-1. */
 async function ask(port: number, question: string | Buffer, length: number): Promise<string> {
   const socket = connect(port, '127.0.0.1');
   socket.write(question);

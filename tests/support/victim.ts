@@ -9,7 +9,7 @@ import { JWT_SECRET, KEY } from './server.js';
 
 export const MIB = 1024 * 1024;
 
-/** One `GET /health/live`: when it was asked (milliseconds since the epoch), how many milliseconds it took. */
+/** One `GET /health/live`: when it was sent (milliseconds since the epoch), and how many milliseconds it took. */
 export interface Beat {
   readonly at: number;
   readonly took: number;
@@ -21,7 +21,7 @@ export interface Receipt {
   readonly connections: number;
 }
 
-// These tests measure how late answers come, on machines that others may use, too. What is broken is so each time.
+// These tests measure how late answers come, on machines that others may use too. A real fault fails each time.
 jest.retryTimes(2, { logErrorsBeforeRetry: true });
 
 const collector = fileURLToPath(new URL('./collect.cjs', import.meta.url));
@@ -37,7 +37,7 @@ afterEach(() => {
   children.clear();
 });
 
-/** The real program as in production, with the past in memory where nothing else is said. */
+/** The real program as in production, with the past in memory unless `env` says otherwise. */
 export function startVictim(env: Environment = {}, nodeOptions = ''): Promise<ServerProcess> {
   return startProcess({
     NODE_ENV: 'production',
@@ -60,7 +60,7 @@ export async function deafPeer({ port }: { port: number }, bytes: string): Promi
   return socket;
 }
 
-/** A request again and again, 64 KiB of it. */
+/** A request, repeated up to 64 KiB. */
 export function pipelined(request: string): string {
   return request.repeat(Math.ceil((64 * 1024) / request.length));
 }
@@ -100,7 +100,7 @@ export function rss({ pid }: { pid: number }): number {
   return Number(kib) * 1024;
 }
 
-/** The least memory that it has within some seconds in which it collects garbage: what it really holds. */
+/** The least memory of the process within some seconds in which it collects garbage: the memory that it holds. */
 export async function heldMemory(server: ServerProcess, seconds = 5): Promise<number> {
   let least = Number.POSITIVE_INFINITY;
   for (let second = 0; second < seconds; second++) {
@@ -111,7 +111,7 @@ export async function heldMemory(server: ServerProcess, seconds = 5): Promise<nu
   return least;
 }
 
-/** Beats that last until `stop`, which tells them all. */
+/** Beats until `stop`, which returns all of them. */
 export async function startPulse(
   { port }: { port: number },
   everyMs: number,
@@ -131,11 +131,11 @@ export async function startPulse(
 }
 
 export interface Listeners {
-  /** What they heard up to that id: the ids in their order, whether it was the same for all, how many were closed. */
+  /** The ids that they heard up to this id, in order; whether all heard the same; how many were closed. */
   heard(last: string): Promise<{ ids: string[]; alike: boolean; closed: number }>;
 }
 
-/** So many listeners of a room, in a process of their own; all have joined when this resolves. */
+/** So many listeners of a room, in a process of their own. All have joined when this resolves. */
 export async function startListeners(
   { port }: { port: number },
   count: number,
@@ -167,7 +167,7 @@ export async function publish<T>(
   return { status: response.status, body: (await response.json()) as T };
 }
 
-/** Posts notifications in batches of a thousand; their ids, in order. */
+/** Posts notifications in batches of a thousand. Returns their ids, in order. */
 export async function publishAll(
   server: { url: string },
   notifications: readonly object[],
@@ -186,7 +186,7 @@ export function quantile(numbers: readonly number[], at: number): number {
   return sorted[Math.min(sorted.length - 1, Math.floor(at * sorted.length))] ?? Number.NaN;
 }
 
-/** Asks again and again until something is so; whether it came to be within so many milliseconds. */
+/** Checks again and again until a condition holds. Resolves to whether it did within so many milliseconds. */
 export async function comesToBe(isSo: () => boolean, milliseconds: number): Promise<boolean> {
   const deadline = performance.now() + milliseconds;
   while (!isSo()) {
@@ -196,12 +196,12 @@ export async function comesToBe(isSo: () => boolean, milliseconds: number): Prom
   return true;
 }
 
-/** For what is about time itself. */
+/** For tests about time itself. */
 export function pass(milliseconds: number): Promise<void> {
   return new Promise(resolve => setTimeout(resolve, milliseconds));
 }
 
-/** One line of figures, as docs/reliability.md has them. */
+/** Prints one line of numbers, as in docs/reliability.md. */
 export function tell(what: string, figures: Readonly<Record<string, number | boolean | string>>): void {
   const parts = Object.entries(figures).map(
     ([name, value]) => `${name} ${typeof value === 'number' ? Math.round(value * 10) / 10 : value}`,
@@ -210,8 +210,8 @@ export function tell(what: string, figures: Readonly<Record<string, number | boo
 }
 
 /**
- * A peer that never reads, and asks until an answer or two find no room in the system's buffers: the server is held
- * up by them, and yet reads what comes next.
+ * A peer that never reads. It asks until an answer or two find no room in the system's buffers: these answers hold the
+ * server up, but the server still reads the next requests.
  */
 export async function fullPeer(
   server: { port: number },
@@ -229,7 +229,7 @@ export async function fullPeer(
     now = unsentTo(socket.localPort ?? 0, server.port);
     return now >= before + answerBytes;
   };
-  // Two answers at a time, for to look is slow where the system has many connections.
+  // Two answers at a time, because looking is slow if the system has many connections.
   while (await comesToBe(hasGrown, STUCK_MS)) {
     before = now;
     socket.write(request.repeat(2));
@@ -238,12 +238,12 @@ export async function fullPeer(
   return socket;
 }
 
-// Of the 4 MB that Linux lets wait for one peer.
+// So much is certainly free of the 4 MB that Linux lets wait for one peer.
 const CERTAINLY_ROOM = 3.3 * 1024 * 1024;
-// An answer that was not taken by the system within that is stuck.
+// An answer that the system has not taken in this time is stuck.
 const STUCK_MS = 500;
 
-/** Bytes that the system holds for a peer and could not send to it. */
+/** Bytes that the system holds for a peer and could not send. */
 function unsentTo(peerPort: number, port: number): number {
   const [server, peer] = [port, peerPort].map(
     each => `0100007F:${each.toString(16).toUpperCase().padStart(4, '0')}`,
