@@ -1,7 +1,7 @@
 /**
- * What Postroom is measured against: the server that everybody writes first. Express and `ws` on one port,
- * a Map of rooms, `send` in a loop. It is written as well as that shape allows (one `stringify` per
- * notification, no compression) and has no key check, no validation, no journal and no back-pressure.
+ * Postroom is compared with this: the server that everybody writes first. Express and `ws` on one port, a Map of rooms,
+ * `send` in a loop. It is as good as this design allows (one `stringify` per notification, no compression). It has no
+ * key check, no validation, no journal and no back-pressure.
  */
 import express from 'express';
 import jwt from 'jsonwebtoken';

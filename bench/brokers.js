@@ -1,4 +1,4 @@
-/** Starts a broker of its own for one measurement, on 127.0.0.1 and in a directory that is gone afterwards. */
+/** Starts a broker for one measurement, on 127.0.0.1 and in a directory that is removed afterwards. */
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { accessSync, constants, existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
@@ -8,9 +8,9 @@ import { fileURLToPath } from 'node:url';
 import { freePort, start } from './processes.js';
 
 const START_SECONDS = 60;
-/** Where tests/support/fetch-kafka.sh puts them. */
+/** tests/support/fetch-kafka.sh puts them here. */
 const KAFKA_JARS = fileURLToPath(new URL('../.cache/kafka', import.meta.url));
-/** The one that Debian has in the PATH becomes another user first, who may not write into our directory. */
+/** Debian's program in the PATH first becomes another user, who may not write into our directory. */
 const RABBITMQ = 'rabbitmq-server';
 const RABBITMQ_UNWRAPPED = '/usr/lib/rabbitmq/bin/rabbitmq-server';
 
@@ -24,13 +24,13 @@ const BROKERS = {
   },
 };
 
-/** Why there is no such broker here; undefined where there is one. */
+/** Why there is no such broker here; undefined if there is one. */
 export function whyNo(broker) {
   const lacks = BROKERS[broker].lacks();
   return lacks && `${broker} needs ${lacks}`;
 }
 
-/** @param core undefined: any; resolves, when it takes connections, with `{ address, pid, stop }` */
+/** @param core undefined: any core. Resolves to `{ address, pid, stop }` when it takes connections */
 export async function startBroker(broker, core) {
   const directory = mkdtempSync(join(tmpdir(), `postroom-bench-${broker}-`));
   const children = [];
@@ -68,7 +68,7 @@ async function openRedis(directory, run) {
     save: '',
     appendonly: 'yes',
     appendfsync: 'everysec',
-    // Rewriting the file is a process of its own, which would count as somebody else's doing.
+    // A process of its own rewrites the file. It would count as other programs' CPU.
     'auto-aof-rewrite-percentage': '0',
   };
   const args = Object.entries(settings).flatMap(([name, value]) => [`--${name}`, value]);
@@ -81,7 +81,7 @@ async function openRabbitmq(directory, run) {
   const path = name => join(directory, name);
   writeFileSync(path('enabled_plugins'), '[].\n');
   for (const name of ['rabbitmq.conf', 'rabbitmq-env.conf']) writeFileSync(path(name), '');
-  // Erlang's own registry of nodes is started first: RabbitMQ would start one that outlives it.
+  // Starts Erlang's registry of nodes first. Otherwise RabbitMQ starts one that outlives it.
   const names = { ERL_EPMD_PORT: `${epmd}`, ERL_EPMD_ADDRESS: '127.0.0.1' };
   await run('epmd', ['-d', '-d'], /entering the main select\(\) loop/, names);
   await run(existsSync(RABBITMQ_UNWRAPPED) ? RABBITMQ_UNWRAPPED : RABBITMQ, [], /Server startup complete/, {
@@ -97,7 +97,7 @@ async function openRabbitmq(directory, run) {
     RABBITMQ_CONFIG_FILE: path('rabbitmq.conf'),
     RABBITMQ_CONF_ENV_FILE: path('rabbitmq-env.conf'),
     RABBITMQ_ENABLED_PLUGINS_FILE: path('enabled_plugins'),
-    // The start script then becomes the server instead of staying around as its parent.
+    // Then the start script becomes the server, and does not stay as its parent.
     RUNNING_UNDER_SYSTEMD: 'true',
   });
   return `amqp://guest:guest@127.0.0.1:${port}`;
@@ -143,7 +143,7 @@ async function openKafka(directory, run) {
   return `127.0.0.1:${port}`;
 }
 
-/** Resolves when the process has printed that it is ready, and goes on reading what it prints. */
+/** Resolves when the process has printed that it is ready. Goes on reading what it prints. */
 function printed(child, program, ready) {
   return new Promise((resolve, reject) => {
     let output = '';

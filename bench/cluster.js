@@ -27,9 +27,9 @@ export default {
     async measure(load, { pids }) {
       const listeners = LISTENERS * pids.length;
       await load.ask('connect', { paths: roomPaths(listeners), together: 64 });
-      // Each node has publishers of its own, as many as the single one.
+      // Each node has its own publishers, as many as the single node.
       const connections = IN_FLIGHT * pids.length;
-      // They share a core, and each has its own code to compile first.
+      // The nodes share a core, and each has its own code to compile first.
       const times = { warm: 2 * pids.length, seconds: pids.length };
       const usage = await load.ask('fanout', { connections, window: 2 * connections, ...times });
       const { deliveries, serverMicros, brokerMicros } = usage;
@@ -114,7 +114,7 @@ function stormBesideDisk(server, where) {
   };
 }
 
-/** The one that the load publishes. */
+/** The notification that the load publishes. */
 function notification(number) {
   return {
     room: 'public.empty',

@@ -1,9 +1,9 @@
-/** How fast do listeners with a token come in, each with one of its own, as after a restart? */
+/** How fast do listeners come in, each with a token of its own, as after a restart? */
 import { createSecretKey } from 'node:crypto';
 import jwt from 'jsonwebtoken';
 import { JWT_SECRET } from './harness.js';
 
-const WARM_UP = 1_000; // what the compiler needs to see first
+const WARM_UP = 1_000; // for the compiler's optimizations
 const CONNECTIONS = 3_000;
 const ROOM = 'orders.bench';
 

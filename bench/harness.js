@@ -1,4 +1,4 @@
-/** Starts the server under test and the load side, each on a core of its own, and stops them again. */
+/** Starts the server under test and the load side, each on its own core, and stops them again. */
 import { once } from 'node:events';
 import { existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -15,9 +15,10 @@ export const KEY = 'bench-key-0123456789abcdef-0123456789abcdef';
 export const JWT_SECRET = 'bench-secret-0123456789abcdef-0123456789abcdef';
 
 /**
- * Runs one measurement against one server, or several that share a broker, all freshly started and gone afterwards.
- * @param prepare is given the broker, where there is one, before the server is started
- * @param settings of the server, where the question needs others than the defaults
+ * Runs one measurement against one server, or against several that share a broker. All are freshly started, and removed
+ * afterwards.
+ * @param prepare gets the broker, if there is one, before the server is started
+ * @param settings of the server, if the question needs others than the defaults
  */
 export async function withServer(name, measure, { prepare, settings = {} } = {}) {
   const spec = SERVERS[name];
@@ -40,7 +41,7 @@ export async function withServer(name, measure, { prepare, settings = {} } = {})
   }
 }
 
-/** Why that server cannot be measured here; undefined where it can. */
+/** Why that server cannot be measured here; undefined if it can. */
 export function whyNot(name) {
   const { broker } = SERVERS[name];
   return broker && whyNo(broker);
@@ -52,7 +53,7 @@ async function startServer(name, settings, broker) {
   const directory = mkdtempSync(join(tmpdir(), 'postroom-bench-'));
   const launch = async port => {
     const child = start(SERVER_CORE, process.execPath, [file], {
-      // Nothing of the caller's settings, and a directory without .env: the defaults are what is measured.
+      // Without the caller's settings, and in a directory without .env: measures the defaults.
       env: {
         PATH: process.env.PATH,
         NODE_ENV: 'production',
@@ -80,13 +81,13 @@ async function startServer(name, settings, broker) {
     joined,
     source,
     broker,
-    /** Where it takes requests of publishers, beside its ports. */
+    /** Where it takes publishers' requests, besides its ports. */
     socket: socket && join(directory, socket),
     get pid() {
       return children[0].pid;
     },
     pids: children.map(child => child.pid),
-    /** Ends it with kill -9 and starts it again on what it left; returns the seconds from spawn to ready. */
+    /** Ends it with kill -9 and starts it again with its files. Returns the seconds from spawn to ready. */
     async restart() {
       await kill(children[0]);
       const before = performance.now();
@@ -100,7 +101,7 @@ async function startServer(name, settings, broker) {
   };
 }
 
-/** Starts load.js; `ask` sends it one command and waits for what came of it. */
+/** Starts load.js. `ask` sends it one command and waits for the result. */
 function startLoad({ pids, ports, joined, source, socket, broker }) {
   const cores = pinned ? [SERVER_CORE, LOAD_CORE] : [];
   const settings = { pids, broker, cores, ports, socket, source, joined, key: KEY };
@@ -129,7 +130,7 @@ async function kill(child) {
   await gone;
 }
 
-/** Ready is one with a source only when that is connected too. */
+/** A server with a source is ready only when the source is connected too. */
 async function ready(child, port, source) {
   const end = Date.now() + START_SECONDS * 1000;
   while (Date.now() < end && child.exitCode === null) {

@@ -1,4 +1,4 @@
-/** How much memory does a connection take that says and hears nothing? */
+/** How much memory does a connection take that sends and gets nothing? */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { openFilesLimit, rssKiB } from './proc.js';
 import { roomPaths } from './rooms.js';
@@ -25,11 +25,11 @@ export default {
     const before = await settledRss(server.pid);
     await load.ask('connect', { paths: roomPaths(CONNECTIONS), together: 64 });
     const after = await settledRss(server.pid);
-    return { figures: { rss: (after - before) / CONNECTIONS }, usages: [] }; // what others do costs no memory
+    return { figures: { rss: (after - before) / CONNECTIONS }, usages: [] }; // other programs cost no memory
   },
 };
 
-/** RSS in KiB once it has moved by less than half a percent for a second and a half; after 10 s as it is. */
+/** RSS in KiB, when it has moved by less than half a percent for a second and a half; after 10 s in any case. */
 async function settledRss(pid) {
   const seen = [];
   for (let tries = 0; tries < 40; tries++) {

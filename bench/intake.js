@@ -1,7 +1,7 @@
 /**
- * How many notifications a second does each way in take when there is no end of them? In the baseline's place: HTTP,
- * 64 keep-alive connections, with the same journal. The brokers are filled before the server is started; what it
- * takes is read in its health report, twice: after the same second to warm up that HTTP has, and at the end.
+ * How many notifications a second does each way in take, if there is no end of them? In the baseline's place: HTTP, 64
+ * keep-alive connections, with the same journal. The brokers are filled before the server is started. Its health report
+ * is read twice: after a second to warm up, as for HTTP, and at the end.
  */
 import { notifyBody } from './load/publisher.js';
 import { fillBroker } from './load/senders.js';

@@ -1,9 +1,9 @@
-/** What durability costs: Postroom with the disk journal, and in the baseline's place Postroom with the memory journal. */
+/** What does durability cost? Postroom with the disk journal; in the baseline's place, with the memory journal. */
 import publish from './publish.js';
 import storm from './storm.js';
 import { ratioAtLeast } from './table.js';
 
-// So many share one flush; with few in flight the disk's latency is what is measured.
+// So many share one flush. With few in flight, the disk's latency is measured.
 const MANY = 256;
 
 export default {

@@ -1,6 +1,6 @@
 /**
- * How long does a single notification take by each way in: from the publisher's client library to a listener? In the
- * baseline's place: by HTTP, on a connection that is kept. Everywhere with the disk journal, whose flush is part of it.
+ * How long does one notification take by each way in, from the publisher's client library to a listener? In the
+ * baseline's place: by HTTP, on a kept connection. Always with the disk journal: its flush is included.
  */
 import { roomPaths } from './rooms.js';
 

@@ -1,22 +1,22 @@
 /**
- * The load side, a process of its own: holds the listeners, publishes, counts, and reads the server's CPU at
- * the same moments as its own. The harness starts it and sends one command at a time:
+ * The load side, a process of its own. It holds the listeners, publishes, counts, and reads the server's CPU at the
+ * same moments as its own. The harness starts it and sends one command at a time:
  *
  *   connect  { paths, together, node }                    opens a listener for each path, so many at a time
  *   fanout   { connections, window, warm, seconds, node } publishes to all listeners, see load/fanout.js
  *   publish  { connections, keepAlive, warm, seconds }    publishes to a room without listeners
- *   stall    { count }                                    so many of the listeners stop reading
+ *   stall    { count }                                    so many listeners stop reading
  *   stream   { connections, rate, bytes, warm, seconds }  publishes so many a second, see load/stream.js
- *   catchUp  {}                                           who stopped reads on, until all have heard everything
+ *   catchUp  {}                                           they read on, until all have heard everything
  *   reconnect { paths, missed }                           a listener for each path, see load/reconnect.js
- *   singles  { warm, count, rate }                        publishes one by one, each when the last was heard
- *   drain    { warm, seconds }                            what the server takes of that which waits at the broker
- *   flood    { pipelines, count, warm, seconds }          the same while it is sent, without pause
+ *   singles  { warm, count, rate }                        publishes one by one, each after the last was heard
+ *   drain    { warm, seconds }                            how much the server takes of a full broker
+ *   flood    { pipelines, count, warm, seconds }          how much it takes while the load sends without pause
  *
- * Where there are several servers, listeners and publishers go to all of them in turn, or to `node` alone. With a
- * Unix socket they publish there.
+ * If there are several servers, listeners and publishers go to all of them in turn, or to `node` alone. With a Unix
+ * socket they publish there.
  *
- * Every answer carries what load/usage.js says. A failure ends the process.
+ * Every answer includes the numbers of load/usage.js. A failure ends the process.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Fanout } from './load/fanout.js';

@@ -1,4 +1,4 @@
-/** What does one delivery cost, and how long does it take, when nothing can be joined with anything else? */
+/** What does one delivery cost, and how long does it take, if nothing can be joined? */
 import { roomPaths } from './rooms.js';
 import { count, ratioBelow } from './table.js';
 

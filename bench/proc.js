@@ -1,9 +1,9 @@
-/** What Linux tells about a process, read from /proc. */
+/** Reads from /proc what Linux knows about a process. */
 import { readdirSync, readFileSync } from 'node:fs';
 
 const TICK_MICROS = 10_000; // the unit of /proc/stat, fixed at 1/100 s
 
-/** CPU time that all threads of a process have used, in µs; /proc/PID/stat would only count in steps of 10 ms. */
+/** CPU time of all threads of a process, in µs. /proc/PID/stat only counts in steps of 10 ms. */
 export function cpuMicros(pid) {
   let nanos = 0;
   for (const thread of readdirSync(`/proc/${pid}/task`)) nanos += threadNanos(pid, thread);
@@ -18,7 +18,7 @@ function threadNanos(pid, thread) {
   }
 }
 
-/** Time that the given cores were at work for anybody, or were taken away by a hypervisor, in µs. */
+/** Time that the given cores worked for anybody, or that a hypervisor took from them, in µs. */
 export function busyMicros(cores) {
   const lines = readFileSync('/proc/stat', 'latin1').split('\n');
   let ticks = 0;

@@ -1,4 +1,4 @@
-/** Starts processes, each on its core, and takes them along when this one ends. */
+/** Starts processes, each on its core. They end when this one ends. */
 import { spawn, spawnSync } from 'node:child_process';
 import { createServer } from 'node:net';
 import { availableParallelism } from 'node:os';
@@ -9,9 +9,9 @@ export const LOAD_CORE = 1;
 export const pinned =
   availableParallelism() > LOAD_CORE && spawnSync('taskset', ['-c', `${LOAD_CORE}`, 'true']).status === 0;
 
-for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => process.exit(1)); // takes the children along
+for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => process.exit(1)); // ends the children too
 
-/** @param core undefined: any */
+/** @param core undefined: any core */
 export function start(core, program, args, options) {
   const line = pinned && core !== undefined ? ['taskset', '-c', `${core}`, program] : [program];
   const child = spawn(line[0], [...line.slice(1), ...args], options);

@@ -1,4 +1,4 @@
-/** How many notifications a second are taken when nobody listens: the cost of publishing alone. */
+/** How many notifications a second can be published if nobody listens: the cost of publishing alone. */
 import { ratioAtLeast } from './table.js';
 
 const CONNECTIONS = 64;

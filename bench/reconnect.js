@@ -1,7 +1,7 @@
 /**
- * What does it cost when everybody comes back at once and wants what it missed? In the baseline's place: the same
- * clients, who want nothing. Part of the seconds on both sides is nobody's work: the kernel drops those that do not fit
- * the listen queue, and they try again after one second, then two.
+ * What does it cost if all clients come back at once and want what they missed? In the baseline's place: the same
+ * clients, which want nothing. On both sides, nobody works in a part of the seconds: the kernel drops clients that do
+ * not fit into the listen queue, and they try again after one second, then two.
  */
 import { fill } from './fill.js';
 import { openFilesLimit } from './proc.js';
@@ -30,7 +30,7 @@ export default {
 
   async measure(load, server, side) {
     const [since] = await fill(server, [{ room: room(0), event: 'order.paid' }]);
-    // The rooms take turns: a client's own hundred are strewn over all ten thousand.
+    // The rooms take turns: a client's hundred are spread over all ten thousand.
     const missed = Array.from({ length: ROOMS * MISSED }, (_, n) => ({
       room: room(n % ROOMS),
       event: 'order.paid',
@@ -42,7 +42,7 @@ export default {
       { length: CLIENTS },
       (_, n) => `/ws?room=${room(n % ROOMS)}${comesBack ? `&since=${since}` : ''}`,
     );
-    // A refusal, a notification too few or too many, or one twice ends the run.
+    // The run ends at a refusal, at a notification too few or too many, or at a duplicate.
     const usage = await load.ask('reconnect', { paths, missed: comesBack ? MISSED : 0 });
     return { figures: { seconds: usage.seconds, cpu: usage.serverMicros / CLIENTS }, usages: [usage] };
   },

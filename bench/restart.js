@@ -1,4 +1,4 @@
-/** How long is it away after kill -9, with a long past on the disk to take up again? In the baseline's place: with none. */
+/** How long is the server away after kill -9, if it loads a long past from the disk? In the baseline's place: none. */
 import { fill, retained } from './fill.js';
 import { atMost, count } from './table.js';
 
@@ -27,7 +27,7 @@ export default {
     const found = await retained(server);
     if (found !== notifications.length)
       throw new Error(`${found} of ${notifications.length} were found again`);
-    // Its check of the file is a process of its own and would count as somebody else's doing.
+    // A process of its own checks the file. It would count as other programs' CPU.
     return { figures: { seconds }, usages: [] };
   },
 };

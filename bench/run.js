@@ -1,6 +1,6 @@
 /**
  * npm run bench                    every question
- * npm run bench -- storm connect   some of them; those with a name in common, such as intake/kafka, by that too
+ * npm run bench -- storm connect   some of them; a shared name, such as intake, is enough too
  *   --rounds N                     how often each is measured (default 3); the table shows medians
  *   --only baseline|postroom       one side alone
  *   --json FILE                    the figures of every round
@@ -26,7 +26,7 @@ import slowReaders from './slow-readers.js';
 import storm from './storm.js';
 import { figure, table } from './table.js';
 
-/** A run in which others took more than this of the two cores is done again, so many times at most. */
+/** If others took more than this of the two cores, the run is repeated, so many times at most. */
 const MOST_OTHERS = 0.2;
 const TRIES = 4;
 const CALM_DOWN_MS = 3_000;
@@ -88,7 +88,7 @@ if (options.json) {
   writeFileSync(options.json, `${JSON.stringify({ ...machine, disturbedRuns, rows: plain }, null, 2)}\n`);
 }
 
-/** Baseline and Postroom take turns, so that a slow minute of the machine meets both. */
+/** Baseline and Postroom take turns, so that a slow minute of the machine affects both. */
 async function measureAll(name, question) {
   const sides = servers.map(side => question.servers?.[side] ?? side);
   const reason = question.needs?.() ?? sides.map(whyNot).find(Boolean);
@@ -112,7 +112,7 @@ async function measureAll(name, question) {
   return results;
 }
 
-/** The figures of a run in which the machine did little else; after too many tries those of the calmest. */
+/** The figures of a run in which the machine did little else; after too many tries, of the calmest run. */
 async function undisturbed(title, side, question) {
   const server = question.servers?.[side] ?? side;
   const measure = (load, running) => question.measure(load, running, side);
@@ -132,7 +132,7 @@ async function undisturbed(title, side, question) {
   return calmest.figures;
 }
 
-/** The figures of one run, and how busy both sides were: a load side near 100 % would have measured itself. */
+/** The figures of one run, and how busy both sides were. A load side near 100 % would have measured itself. */
 function summary(figures, usages) {
   const values = Object.entries(figures).map(([key, value]) => `${key} ${figure(value)}`);
   if (usages.length === 0) return values.join(', ');
@@ -141,7 +141,7 @@ function summary(figures, usages) {
   return `${values.join(', ')} (CPU: server ${busy('serverShare')} %, load ${busy('loadShare')} %${broker})`;
 }
 
-/** Questions that have a name in common. */
+/** Questions that share a name. */
 function named(name, questions) {
   return Object.fromEntries(
     Object.entries(questions).map(([part, question]) => [`${name}/${part}`, question]),

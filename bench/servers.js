@@ -1,7 +1,7 @@
-/** What can be measured. */
+/** The servers that can be measured. */
 import { fileURLToPath } from 'node:url';
 
-/** The stream, channel, queue or topic that is read. */
+/** The stream, channel, queue or topic that the server reads. */
 export const PLACE = 'bench';
 
 const SOCKET = 'notify.sock'; // in the server's own directory
@@ -16,9 +16,8 @@ const redis = {
 };
 
 /**
- * The servers by name. `joined` is what tells a listener that it will now be served; `broker` is started before them,
- * beside the load or, `unpinned`, where the system puts it; `source` is the way in by which the load publishes, where
- * that is not HTTP over TCP.
+ * The servers by name. `joined` tells a listener that it will now be served. `broker` is started before them, on the
+ * load's core or, if `unpinned`, on any core. `source`: the load publishes through it, else by HTTP over TCP.
  */
 export const SERVERS = {
   baseline: { file: path('./baseline.js'), joined: 'upgrade', nodes: 1 },

@@ -1,4 +1,4 @@
-/** Do those who stop reading slow those who read? Beside them, in the baseline's place: nobody who stopped. */
+/** Do listeners that stop reading slow down the others? In the baseline's place: nobody stops. */
 import { rssKiB } from './proc.js';
 import { roomPaths } from './rooms.js';
 import { count } from './table.js';
@@ -7,7 +7,7 @@ const READING = 100;
 const STALLED = { baseline: 0, postroom: 500 };
 const RATE = 500;
 const BYTES = 1_000;
-// Until the kernel takes no more for them, and what may wait in the server is full: some 4 MB each.
+// Until the kernel and the server can hold no more for them: some 4 MB each.
 const FILL_SECONDS = 10;
 const WHAT = `${READING} listeners, ${count(RATE)}/s of 1 KB, beside ${STALLED.postroom} that stopped reading and none`;
 
@@ -33,7 +33,7 @@ export default {
       seconds: 5,
     });
     const after = rssKiB(server.pid);
-    await load.ask('catchUp'); // nobody was closed, and those who stopped miss nothing
+    await load.ask('catchUp'); // nobody was closed, and nobody misses anything
     return {
       figures: { p50: stream.p50, p99: stream.p99, rss: (after - before) / 1024 },
       usages: [stream],

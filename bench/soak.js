@@ -1,13 +1,13 @@
 /**
- * npm run soak                     ten minutes of ordinary and of bad days, in small
- * npm run soak -- --minutes 60     longer; what grows slowly shows only then
- * npm run soak -- --attack         strangers do their worst meanwhile, and publishers must not feel it
+ * npm run soak                     ten minutes that imitate good and bad days
+ * npm run soak -- --minutes 60     longer; only then slow growth can be seen
+ * npm run soak -- --attack         with attacks, which publishers must not notice
  *
- * The real server with the disk journal and a small retention, so that trimming never rests. Publishers that insist,
- * listeners that come back, some that stop reading for a while and some that come and go; all of them know what they
- * must hear. The server is ended again and again, half the time with kill -9, and started on what it left: a few
- * short lives, then a long one, in which it is watched for what grows. A line a minute, a verdict at the end, and
- * exit code 1 where something is wrong. Ctrl-C ends it early, with a verdict.
+ * The real server with the disk journal and a small retention, so that it always trims. Publishers repeat until they
+ * are accepted. Listeners come back; some stop reading for a while, some come and go. All of them know what they must
+ * hear. The server is ended again and again, half the time with kill -9, and started again with its files: a few short
+ * lives, then a long one, in which growth is watched. Prints a line each minute and a verdict at the end. The exit code
+ * is 1 if something is wrong. Ctrl-C ends it early, with a verdict.
  */
 import { setMaxListeners } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
@@ -25,12 +25,12 @@ import { count } from './table.js';
 
 const PUBLISHERS = 8;
 const RATE = 400; // a second, of all publishers
-const SHORT_LIVES = 4; // before a long one, which so begins with all the past there can be
+const SHORT_LIVES = 4; // before a long one, which so begins with a full past
 const SHORT_SECONDS = [3, 12];
 const LONG_SECONDS = [30, 600]; // a fifth of the run, within these
 const SAMPLE_MS = 1_000;
 const SETTLE_SECONDS = 60;
-const TARGET_P99_MS = 250; // of a publish, under attack: what a page does not notice
+const TARGET_P99_MS = 250; // of a publish, under attack: a page does not notice that
 
 const { values: options } = parseArgs({
   options: { minutes: { type: 'string', default: '10' }, attack: { type: 'boolean', default: false } },
@@ -45,7 +45,7 @@ const ending = new AbortController();
 let interruptedAt;
 for (const signal of ['SIGINT', 'SIGTERM'])
   process.on(signal, () => {
-    // npm passes on a Ctrl-C that came here already; a later one means it.
+    // npm repeats a Ctrl-C that came here already. Only a later one is another Ctrl-C.
     if (interruptedAt !== undefined && performance.now() - interruptedAt > 1_000) process.exit(1);
     interruptedAt ??= performance.now();
     ending.abort();
@@ -99,7 +99,7 @@ await server.stop();
 verdict();
 process.exit(wrongs.any ? 1 : 0);
 
-/** Nothing more is done to anybody; in the end everybody must have everything, and the server must have forgotten all. */
+/** Changes nothing more. In the end everybody must have everything, and the server must have forgotten all clients. */
 async function settle() {
   for (const publisher of publishers) publisher.stop();
   crowd.calm();
@@ -108,7 +108,7 @@ async function settle() {
   const finished = await before(deadline, published);
   if (!finished) wrongs.note('stuck', `a publish was not accepted within ${SETTLE_SECONDS} s`);
   await before(deadline, crowd.everybodyIsIn());
-  // One more for each, to everyone: who was told that his past is gone knows by it where he stands.
+  // One more notification from each publisher to everyone: a listener whose past is gone learns from it where it is.
   await before(deadline, Promise.all(publishers.map(publisher => publisher.publishLast())));
   const last = publishers.map(publisher => publisher.accepted - 1);
   if (!(await before(deadline, crowd.everybodyHas(last)))) crowd.noteWhatIsMissing(last);
@@ -180,7 +180,7 @@ function accepted() {
   return publishers.reduce((sum, publisher) => sum + publisher.accepted, 0);
 }
 
-/** Waits, but no longer than until the run ends. */
+/** Waits, but at most until the run ends. */
 async function pause(duration) {
   await sleep(duration * 1000, undefined, { signal: ending.signal }).catch(() => undefined);
 }

@@ -1,11 +1,11 @@
-/** How many deliveries a second when a thousand listen to one room and publishing never pauses? */
+/** How many deliveries a second are there if a thousand listen to one room and publishing never pauses? */
 import { roomPaths } from './rooms.js';
 import { count, ratioAtLeast } from './table.js';
 
 const LISTENERS = 1_000;
 const IN_FLIGHT = 64;
-// How far the slowest listener may be behind. Twice what is in flight, so that the next notifications can come
-// in while the last are still being written; with no more than that, both sides would wait for each other.
+// The slowest listener may be so far behind. It is twice what is in flight, so that new notifications come in while the
+// last are still being written. With no more than that, each side would wait for the other.
 const UNDELIVERED = 2 * IN_FLIGHT;
 
 export default {

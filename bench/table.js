@@ -4,7 +4,7 @@ export const ratioAtLeast = least => ({ text: `≥ ${least}×`, met: ({ ratio })
 export const ratioBelow = most => ({ text: `< ${most}×`, met: ({ ratio }) => ratio < most });
 export const atMost = most => ({ text: `≤ ${most}`, met: ({ postroom }) => postroom <= most });
 
-/** `rows`: label, target, and the figures of every round of `baseline` and `postroom`, of which one may be missing. */
+/** `rows`: label, target, and the figures of every round of `baseline` and `postroom`; one of these may be missing. */
 export function table(rows) {
   const head = ['question', 'baseline', 'Postroom', 'ratio', 'target', ''];
   const lines = [head, ...rows.map(cells)];
@@ -20,7 +20,7 @@ export function median(values) {
   return sorted.length % 2 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;
 }
 
-/** Three digits are what such measurements can carry; whole numbers are shown whole. */
+/** Such measurements are good for three digits; whole numbers are shown whole. */
 export function figure(value) {
   const digits = Math.max(0, 2 - Math.floor(Math.log10(Math.abs(value) || 1)));
   return value.toLocaleString('en', { minimumFractionDigits: digits, maximumFractionDigits: digits });

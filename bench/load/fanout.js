@@ -1,7 +1,6 @@
 /**
- * Publishes to all listeners without pause over so many keep-alive connections, to `targets` in turn, each posting
- * again when it is answered, as long as no more than `window` notifications are still on their way to the slowest
- * listener.
+ * Publishes to all listeners without pause over so many keep-alive connections, to `targets` in turn. Each posts again
+ * when it is answered, if at most `window` notifications are still on their way to the slowest listener.
  */
 import { Progress } from './progress.js';
 import { openPublisher } from './publisher.js';
@@ -9,9 +8,9 @@ import { openPublisher } from './publisher.js';
 export class Fanout {
   #drain;
   delivered = 0;
-  /** From the publish to its last listener, in ms, of every notification that all have heard. */
+  /** From the publish to its last listener, in ms, for every notification that all have heard. */
   latencies = [];
-  /** Resolves when, after `stop()`, everything published has been answered and heard. */
+  /** Resolves when, after `stop()`, every post has been answered and heard. */
   drained = new Promise(resolve => {
     this.#drain = resolve;
   });

@@ -1,6 +1,6 @@
 /**
- * Finds the frames in what a server sends (RFC 6455 §5.2) by hopping from header to header: the payload is
- * not looked at, but for the one letter that tells a `{"type":"notification"` from a `{"type":"subscribed"`.
+ * Finds the frames in a server's bytes (RFC 6455 §5.2): jumps from header to header and does not look at the payload,
+ * except for the one letter that tells a `{"type":"notification"` from a `{"type":"subscribed"`.
  */
 const TEXT = 0x1;
 const CLOSE = 0x8;
@@ -9,19 +9,19 @@ const KIND_AT = '{"type":"'.length;
 const NOTIFICATION = 'n'.charCodeAt(0);
 const SUBSCRIBED = 's'.charCodeAt(0);
 
-/** What a reader may find; `other` frames are passed over. */
+/** The kinds of frames that a reader finds. It skips `other` frames. */
 export const Kind = { other: 0, notification: 1, subscribed: 2, ping: 3, close: 4 };
 
-/** Bytes that must be free before a chunk: the beginning of a frame that the chunk before it broke off. */
+/** Bytes that must be free before a chunk, for the beginning of a frame that the last chunk broke off. */
 export const HEADROOM = 10 + KIND_AT + 1;
 
 export class FrameReader {
   #found;
-  #broken = null; // the beginning of a frame, too short to be understood
+  #broken = null; // the beginning of a frame, still too short to read
   #missing = 0; // payload bytes of the current frame that are still to come
   #current = Kind.other;
 
-  /** `found(kind)` is told of every whole frame except notifications, which `read` counts. */
+  /** `found(kind)` is called for every whole frame except notifications, which `read` counts. */
   constructor(found) {
     this.#found = found;
   }
@@ -69,7 +69,7 @@ export class FrameReader {
   }
 }
 
-/** Length of the header at `at`; more than is there if it is broken off. */
+/** Length of the header at `at`; more than there is if the header is broken off. */
 function headerLength(bytes, at, end) {
   if (at + 2 > end) return 2;
   const short = bytes[at + 1];

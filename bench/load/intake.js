@@ -1,4 +1,4 @@
-/** How many notifications a source of the server has taken, as its health report tells. */
+/** How many notifications a source of the server has taken, by its health report. */
 import { setTimeout as sleep } from 'node:timers/promises';
 
 const LOOK_MS = 20;
@@ -18,7 +18,7 @@ export async function begun(intake) {
   while ((await intake()).taken === 0) await sleep(LOOK_MS);
 }
 
-/** Sends without pause, so many pipelines of so many under way; returns what ends it. */
+/** Sends without pause, over so many pipelines, so many at a time. Returns a function that ends it. */
 export function keepSending(sender, { pipelines, count }) {
   let stopped = false;
   const working = Array.from({ length: pipelines }, async () => {

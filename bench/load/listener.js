@@ -1,18 +1,18 @@
-/** A WebSocket client that counts notifications, on a bare TCP socket: the load side must cost next to nothing. */
+/** A WebSocket client that counts notifications, on a bare TCP socket: the load side must cost almost nothing. */
 import { connect } from 'node:net';
 import { FrameReader, HEADROOM, Kind } from './frames.js';
 
-/** Pong with an empty payload, masked with zeros: clients must mask (RFC 6455 §5.3), any key will do. */
+/** Pong with an empty payload, masked with zeros: clients must mask (RFC 6455 §5.3), with any key. */
 const PONG = Buffer.from([0x8a, 0x80, 0, 0, 0, 0]);
 
-/** All listeners read into one piece of memory: each chunk is done with before the next one is read. */
+/** All listeners read into the same memory: each chunk is finished before the next one is read. */
 const memory = Buffer.allocUnsafeSlow(HEADROOM + 256 * 1024);
 const chunk = memory.subarray(HEADROOM);
 
 /**
- * Connects to `path` and waits until the server serves it: until the answer to the upgrade, or (`joined`:
- * 'subscribed') until it says so in a frame. From then on `heard(listener, count)` is told of notifications.
- * `took(listener, bytes)`, where it is given, is shown all frames as they come, in memory that will be used again.
+ * Connects to `path` and waits until the server serves it: until the answer to the upgrade, or (`joined`: 'subscribed')
+ * until a frame says so. After that, `heard(listener, count)` is called for notifications. If `took(listener, bytes)`
+ * is given, it gets all frames as they come, in memory that will be used again.
  */
 export function listen({ port, path, joined, heard, took }) {
   return new Promise((resolve, reject) => {
@@ -46,7 +46,7 @@ export function listen({ port, path, joined, heard, took }) {
       throw new Error('the server closed a listener');
     });
 
-    /** Reads on in the answer to the upgrade; returns how many bytes of this chunk belong to it. */
+    /** Reads the next part of the answer to the upgrade. Returns how many bytes of this chunk belong to it. */
     function readHead(length) {
       const before = head.length;
       head += chunk.latin1Slice(0, length);

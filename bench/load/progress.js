@@ -1,6 +1,6 @@
 /**
- * How far the listeners are: each has its own count, and what matters is the slowest. Kept in constant time
- * per step as a ring that says how many listeners stand at each count; `window` is how far they may be apart.
+ * How far the listeners are. Each has its own count; only the slowest matters. A ring knows how many listeners are at
+ * each count, so a step takes constant time. `window` is the largest distance between them.
  */
 export class Progress {
   slowest = 0;
@@ -14,7 +14,7 @@ export class Progress {
     this.#standing[0] = listeners;
   }
 
-  /** One listener went from one count to another; true if that moved the slowest. */
+  /** One listener went from one count to another. Returns true if that moved the slowest. */
   step(from, to) {
     const before = this.slowest;
     this.#standing[from & this.#mask]--;

@@ -1,16 +1,16 @@
-/** Posts notifications over bare sockets: `to` is where, `{ host, port }` or the `{ path }` of a Unix socket. */
+/** Posts notifications over bare sockets to `to`: `{ host, port }`, or the `{ path }` of a Unix socket. */
 import { connect } from 'node:net';
 
-/** All publishers read into one piece of memory: each chunk is copied before the next one is read. */
+/** All publishers read into the same memory: each chunk is copied before the next one is read. */
 const chunk = Buffer.allocUnsafeSlow(16 * 1024);
 
-/** Where new connections come from in turn: one address alone would run out of ports in a few seconds. */
+/** New connections come from these addresses in turn: one alone would run out of ports in a few seconds. */
 const SOURCES = Array.from({ length: 64 }, (_, i) => `127.0.0.${i + 2}`);
 let source = 0;
 
 const ORDER = { order: 4711, total: '129.90', currency: 'EUR', paid: true };
 
-/** A keep-alive connection; after each `post()` it tells `answered(publisher)`. */
+/** A keep-alive connection. After each `post()` it calls `answered(publisher)`. */
 export function openPublisher({ to, request, answered }) {
   const socket = dial({ to, answered: () => answered(publisher) });
   const lost = () => {
@@ -27,7 +27,7 @@ export function openPublisher({ to, request, answered }) {
   return publisher;
 }
 
-/** The same, but each `post()` opens a new connection and closes it when answered, as PHP-FPM does. */
+/** The same, but each `post()` opens a new connection and closes it after the answer, as PHP-FPM does. */
 export function openFreshPublisher({ to, request, answered }) {
   const publisher = {
     post() {

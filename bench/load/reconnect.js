@@ -1,13 +1,13 @@
-/** Thousands that come back in the same moment, each to be given what it missed. */
+/** Thousands come back at the same moment, and each must get what it missed. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { listen } from './listener.js';
 
-/** How long after the last one a double would still be noticed. */
+/** After the last one, a duplicate would be noticed for so long. */
 const LISTEN_ON_MS = 500;
 
 /**
- * Opens a listener for each path, all at once, and waits until each is served and has received `missed`
- * notifications. What it resolves with checks what they were: their numbers 0, 1, 2 …, and nothing after them.
+ * Opens a listener for each path, all at once, and waits until each is served and has received `missed` notifications.
+ * Resolves to a function that checks them: their numbers are 0, 1, 2 …, and nothing comes after them.
  */
 export async function reconnectAll({ port, paths, joined, missed }) {
   const chunks = new Map();
@@ -46,7 +46,7 @@ export async function reconnectAll({ port, paths, joined, missed }) {
   };
 }
 
-/** What the text frames say, of a stream that a server sent and that ends with a whole frame (RFC 6455 §5.2). */
+/** The text frames in the bytes that a server sent, which end with a whole frame (RFC 6455 §5.2). */
 function framesIn(bytes) {
   const frames = [];
   for (let at = 0; at < bytes.length; ) {

@@ -1,7 +1,7 @@
 /**
- * Hands notifications to a broker, as a backend does, by the client library of each. What opens one resolves with
- * `{ send, close }`: `send(count)` hands over so many of the same in one go and resolves when the broker has them.
- * Drivers are loaded only where they are needed.
+ * Sends notifications to a broker, as a backend does, with the client library of each. Each opener resolves to `{ send,
+ * close }`. `send(count)` sends so many equal notifications together, and resolves when the broker has them. A driver
+ * is loaded only if it is needed.
  */
 import { PLACE } from '../servers.js';
 
@@ -14,12 +14,12 @@ const SENDERS = {
   kafka: openKafka,
 };
 
-/** @param source the way in of the server that reads there */
+/** @param source the source of the server that reads there */
 export function openSender(source, address, body) {
   return SENDERS[source](address, body);
 }
 
-/** Puts so many there before anybody reads. */
+/** Puts so many notifications there before anybody reads. */
 export async function fillBroker(source, address, body, count) {
   const sender = await openSender(source, address, body);
   for (let sent = 0; sent < count; sent += CHUNK) await sender.send(Math.min(CHUNK, count - sent));
@@ -43,7 +43,7 @@ async function openRabbitmq(address, body) {
   const { connect } = await import('amqplib');
   const connection = await connect(address, { noDelay: true });
   const channel = await connection.createConfirmChannel();
-  // As Postroom makes it.
+  // As Postroom makes the queue.
   await channel.assertQueue(PLACE, { durable: true, arguments: { 'x-single-active-consumer': true } });
   const content = Buffer.from(body);
   return {

@@ -1,6 +1,6 @@
 /**
- * Publishes at a steady rate to all listeners, whatever the server does: what is due is counted from when it was
- * due, also where it had to wait for a connection. So a server that falls behind shows in the latencies.
+ * Publishes at a steady rate to all listeners, whatever the server does. Times count from when a post was due, even if
+ * it had to wait for a connection: so the latencies show a server that falls behind.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { openPublisher } from './publisher.js';
@@ -9,9 +9,9 @@ const TICK_MS = 1;
 const LOOK_MS = 5;
 
 export class Stream {
-  /** From when it was due to one listener, in ms, for every listener that reads and every notification. */
+  /** From when it was due to one listener, in ms, for every notification and every listener that reads. */
   latencies = [];
-  /** Resolves when, after `stop()`, everything published has been heard by those that read. */
+  /** Resolves when, after `stop()`, those that read have heard everything. */
   drained;
   #drain;
   #listeners;
@@ -50,7 +50,7 @@ export class Stream {
     this.#drain();
   }
 
-  /** Resolves when these listeners have heard all that was published. */
+  /** Resolves when these listeners have heard everything. */
   async heardBy(listeners) {
     while (listeners.some(({ received }) => received < this.#posted)) await sleep(LOOK_MS);
   }
@@ -72,7 +72,7 @@ export class Stream {
     while (this.#idle.length > 0 && this.#posted < this.#dueAt.length) {
       this.#posted++;
       this.#unanswered++;
-      this.#idle.shift().post(); // in turn: one that never asked anything would be closed after ten seconds
+      this.#idle.shift().post(); // in turn: the server closes a connection without a request after ten seconds
     }
   }
 }

@@ -1,7 +1,7 @@
-/** Time and CPU that went by between two moments: the servers', the broker's, the load side's, everybody else's. */
+/** Time and CPU between two moments: of the servers, the broker, the load side and everybody else. */
 import { busyMicros, cpuMicros } from '../proc.js';
 
-/** @param cores those that server and load side are pinned to; none if they are not */
+/** @param cores the cores of server and load side; none if they are not pinned */
 export function mark({ pids, broker, cores }) {
   return {
     at: performance.now(),
@@ -13,8 +13,8 @@ export function mark({ pids, broker, cores }) {
 }
 
 /**
- * `serverMicros` and `brokerMicros` of CPU, and the shares of one core that each side was busy. `othersShare` is what
- * others took of the two cores meanwhile: with a quarter of a core gone, a rate says nothing any more.
+ * `serverMicros` and `brokerMicros` of CPU, and the shares of one core that each side was busy. `othersShare` is the
+ * part of the two cores that others took: without a quarter of a core, a rate means nothing any more.
  */
 export function usageSince(before, target) {
   const now = mark(target);

@@ -1,4 +1,4 @@
-/** All who listen: some that stay, some that stop reading at times, some that come and go. */
+/** All listeners: some stay, some stop reading at times, some come and go. */
 import { setMaxListeners } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Listener } from './listener.js';
@@ -11,7 +11,7 @@ const STALL_SECONDS = [4, 12]; // the kernel takes some MB before the server not
 const READ_SECONDS = [3, 10];
 const STAY_SECONDS = [0.2, 6];
 const AWAY_SECONDS = [0, 5];
-const LONG_AWAY_SECONDS = 75; // longer than the retention: then the past may be gone
+const LONG_AWAY_SECONDS = 75; // longer than the retention: the past may be gone
 const LONG_AWAY_SHARE = 0.03;
 const NEW_SHARE = 0.2;
 
@@ -21,7 +21,7 @@ export class Crowd {
   #visiting;
   #calm = new AbortController();
 
-  /** @param publishers how many will publish, from their first number on, once `everybodyIsIn` */
+  /** @param publishers how many will publish, from their first number on, after `everybodyIsIn` */
   constructor({ port, wrongs, publishers }) {
     setMaxListeners(0, this.#calm.signal);
     const some = (length, kind, roomsOf) =>
@@ -56,7 +56,7 @@ export class Crowd {
     for (const listener of this.#visiting) void this.#visit(listener);
   }
 
-  /** Everybody stays from now on, and reads. */
+  /** From now on, everybody stays and reads. */
   calm() {
     this.#calm.abort();
   }
@@ -97,7 +97,7 @@ export class Crowd {
     }
   }
 
-  /** Whether there was calm until the end of it. */
+  /** Whether it was calm until the end of the wait. */
   async #wait([least, most]) {
     const milliseconds = (least + Math.random() * (most - least)) * 1000;
     const { signal } = this.#calm;

@@ -1,16 +1,14 @@
-/** Whether something grew over one life of the server: the last third of it beside the first, after warming up. */
+/** Whether something grew over one life of the server: compares its last third with its first, after warming up. */
 import { median } from '../table.js';
 
 const MIB = 1024 * 1024;
 const WARM_UP_SHARE = 0.2;
 const LEAST_WARM_UP_MS = 10_000;
-const LEAST_MS = 15_000; // behind the warming up
-// Strangers' connections come and go by the hundred, and may hold as much as tests/hostile allows them.
+const LEAST_MS = 15_000; // after warming up
+// Strangers' connections come and go by the hundred. They may hold as much as tests/hostile allows.
 const STRANGERS = { memory: 64, 'descriptors beside connections': 200 };
 
-/**
- * `allowed(first, grownWindow)` is up to where it is noise: a heap between two collections, a machine that others use too.
- */
+/** Up to `allowed(first, grownWindow)` it is noise: a heap between two collections, a machine that others use too. */
 const MEASURES = [
   {
     what: 'memory',
@@ -42,7 +40,7 @@ export function isLongEnough(life) {
   return life.length > 0 && life.at(-1).at - warmAt(life) >= LEAST_MS;
 }
 
-/** For each measure its medians, and whether it grew, under attack by more than is the strangers'. */
+/** For each measure its medians, and whether it grew; under attack, by more than the strangers may hold. */
 export function growthOf(life, { attack }) {
   const warm = life.filter(({ at }) => at >= warmAt(life));
   const third = Math.floor(warm.length / 3);

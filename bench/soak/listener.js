@@ -1,6 +1,6 @@
 /**
- * A client as a page would write it: it keeps the last id it saw and comes back with it. It knows what it must hear
- * (plan.js) and notes what comes too late, twice or not at all.
+ * A client as a page would write it: it keeps the last id that it saw and comes back with it. It knows what it must
+ * hear (plan.js), and notes what comes too late, twice or not at all.
  */
 import { createSecretKey } from 'node:crypto';
 import jwt from 'jsonwebtoken';
@@ -16,9 +16,9 @@ export class Listener {
   delivered = 0;
   /** How often it was let in. */
   connections = 0;
-  /** How often it was told, after an absence that allows it, that the past is gone. */
+  /** How often the server said, after an absence that allows it, that the past is gone. */
   pastGone = 0;
-  /** The rooms it is in, and which user it is. */
+  /** Its rooms and its user. */
   rooms;
   user;
   #name;
@@ -26,7 +26,7 @@ export class Listener {
   #wrongs;
   #last; // the last id it saw
   #heardId = [0, 0];
-  #expected; // by publisher: the number that must come next; undefined where any may be the first
+  #expected; // by publisher: the number that must come next; undefined if any may be the first
   #socket;
   #isIn = false;
   #present = true;
@@ -34,7 +34,7 @@ export class Listener {
   #wake = () => {};
   #mayMiss = false;
 
-  /** @param publishers how many will publish, from their first number on, once this one is in */
+  /** @param publishers how many will publish, from their first number on, after this listener is in */
   constructor({ name, port, wrongs, rooms, user, publishers }) {
     this.#name = name;
     this.#port = port;
@@ -45,7 +45,7 @@ export class Listener {
     this.#open();
   }
 
-  /** Stops reading; what comes waits in the kernel, then in the server. */
+  /** Stops reading. What comes waits in the kernel, then in the server. */
   pause() {
     if (this.#isIn) this.#socket.pause();
   }
@@ -54,7 +54,7 @@ export class Listener {
     this.#socket.resume();
   }
 
-  /** Leaves; politely or by just being gone. */
+  /** Leaves, with a closing handshake or without. */
   leave(politely) {
     this.#present = false;
     clearTimeout(this.#timer);
@@ -63,14 +63,17 @@ export class Listener {
     else this.#socket.terminate();
   }
 
-  /** Comes back after `leave`. @param mayMiss whether it was away for so long that the past may be gone */
+  /**
+   * Comes back after `leave`.
+   * @param mayMiss whether it was away for so long that the past may be gone
+   */
   comeBack({ mayMiss = false } = {}) {
     this.#present = true;
     this.#mayMiss ||= mayMiss;
     if (this.#socket.readyState === WebSocket.CLOSED) this.#open();
   }
 
-  /** Comes as somebody new: without `since`, and with no claim to what was before. */
+  /** Comes as a new client: without `since`, and without a claim to earlier notifications. */
   forget() {
     this.#last = undefined;
     this.#expected = [];
@@ -84,12 +87,12 @@ export class Listener {
     await this.#until(() => this.#isIn);
   }
 
-  /** Resolves when it has heard up to these numbers, by publisher. */
+  /** Resolves when it has heard everything up to these numbers, by publisher. */
   async has(numbers) {
     await this.#until(() => this.missing(numbers) === 0);
   }
 
-  /** How many publishers' notifications are still to come, up to these numbers, each of which reaches everyone. */
+  /** For how many publishers something is missing, up to these numbers, which all reach everyone. */
   missing(numbers) {
     return numbers.filter((number, publisher) => !(this.#expected[publisher] > number)).length;
   }

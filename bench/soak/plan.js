@@ -1,7 +1,7 @@
 /**
- * What a publisher posts as its n-th, known to all: so a listener knows which numbers of each publisher it must
- * hear, one after the other. A publisher posts its next only when the one before was accepted, so a number that
- * comes before the one it follows, twice, or not at all is the server's doing.
+ * The n-th notification of each publisher, known to all. So a listener knows which numbers of each publisher it must
+ * hear, one after the other. A publisher posts the next only after the one before was accepted. So if a number comes
+ * too early, twice, or not at all, the server is at fault.
  */
 export const ROOMS = 4;
 const USERS = 4;
@@ -28,7 +28,7 @@ export function addressesOf(number) {
   }
 }
 
-/** Whether the n-th reaches one who is in these rooms and is this user. */
+/** Whether the n-th notification reaches a listener with these rooms and this user. */
 export function reaches(number, { rooms, user }) {
   const { room, rooms: several = [], user: addressed, everyone = false } = addressesOf(number);
   return (
@@ -39,7 +39,7 @@ export function reaches(number, { rooms, user }) {
   );
 }
 
-/** The first that reaches them from a number on. There is one within eight, for every eighth is for everyone. */
+/** The first number from `from` on that reaches a listener. It comes within eight: every eighth is for everyone. */
 export function nextThatReaches(listener, from) {
   let number = from;
   while (!reaches(number, listener)) number++;

@@ -1,4 +1,4 @@
-/** Posts its notifications one after the other over a keep-alive connection, each until it is accepted. */
+/** Posts its notifications one after the other over a keep-alive connection. Repeats each until it is accepted. */
 import { Agent, request } from 'node:http';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { addressesOf } from './plan.js';
@@ -9,11 +9,11 @@ const RETRY_MS = 30;
 const DATA_BYTES = [200, 3_000];
 
 export class Publisher {
-  /** How many were accepted; the number of the next one. */
+  /** How many were accepted; this is also the number of the next one. */
   accepted = 0;
-  /** How often a post had to be made again. */
+  /** How often a post had to be repeated. */
   retries = 0;
-  /** How long each accepted post took, in milliseconds; those before it that failed are left out. */
+  /** How long each accepted post took, in milliseconds, without failed posts before it. */
   latencies = [];
   #number;
   #port;
@@ -22,7 +22,7 @@ export class Publisher {
   #agent = new Agent({ keepAlive: true, maxSockets: 1 });
   #stopped = false;
 
-  /** @param rate so many a second, or as many as are accepted */
+  /** @param rate so many a second, or fewer if they are accepted more slowly */
   constructor({ number, port, wrongs, rate }) {
     this.#number = number;
     this.#port = port;
@@ -91,7 +91,7 @@ export class Publisher {
     }
   }
 
-  /** The answer, or undefined where the connection broke or could not be made. */
+  /** The answer; undefined if the connection broke or could not be made. */
   #post(body) {
     return new Promise(resolve => {
       const posting = request({

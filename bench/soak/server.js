@@ -1,4 +1,4 @@
-/** The server under test: the real program, on one port and one directory through all its lives. */
+/** The server under test: the real program, on the same port and directory in all its lives. */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { createWriteStream, existsSync, readdirSync, statSync } from 'node:fs';
@@ -61,7 +61,7 @@ export class Server {
     if (signal === 'SIGTERM' && code !== 0) this.#wrongs.note('stopped', `exit code ${code} after SIGTERM`);
   }
 
-  /** What `/health` tells with a key. */
+  /** The report of `/health` with a key. */
   async report() {
     const { promise, resolve, reject } = withResolvers();
     const headers = { Authorization: `Bearer ${KEY}` };
@@ -79,7 +79,7 @@ export class Server {
     return promise;
   }
 
-  /** How it is doing now, by its own account and by the system's. */
+  /** Its state now, as the server and as the system report it. */
   async sample() {
     const { pid } = this.#child;
     const report = await this.report();
@@ -103,7 +103,7 @@ export class Server {
         NOTIFY_KEYS: KEY,
         JWT_SECRET,
         JOURNAL: 'disk',
-        // Some 20 s of what is published: more than anybody is away or stalls without being gone for good.
+        // Some 20 s of notifications: more than anybody misses without being gone for good.
         RETENTION_BYTES: `${16 * 1024 * 1024}`,
         RETENTION_SECONDS: '60',
         MAX_BUFFERED_BYTES: `${64 * 1024}`,
@@ -111,7 +111,7 @@ export class Server {
         DRAIN_SECONDS: '1',
       },
       stdio: ['ignore', 'pipe', 'pipe'],
-      detached: true, // Ctrl-C is for us; how the server ends is ours to say
+      detached: true, // Ctrl-C must reach only us; we end the server
     });
     this.#child = child;
     for (const stream of [child.stdout, child.stderr]) this.#watch(stream);
@@ -144,7 +144,7 @@ export class Server {
   }
 }
 
-/** Whether a line of its output tells of an error; what is no JSON was not meant to be said. */
+/** Whether a line of its output is an error; so is every line that is no JSON. */
 function isError(line) {
   if (line === '') return false;
   if (!line.startsWith('{')) return true;

@@ -1,6 +1,6 @@
 /**
- * The program of strangers.js: each kind of attack again and again, one of a kind at a time, until it is told to stop.
- * The server comes and goes meanwhile; an attack that it cuts off is not counted.
+ * The program of strangers.js: each kind of attack again and again, one of a kind at a time, until it is stopped. The
+ * server comes and goes meanwhile. An attack that the server cuts off is not counted.
  */
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
@@ -20,7 +20,7 @@ const rooms = Array.from({ length: 100 }, (_, number) =>
   number < ROOMS ? roomName(number) : `public.other.${number}`,
 );
 
-/** Each takes a function that opens a connection, which is gone when the attack is over. */
+/** Each takes a function that opens a connection. The connection is closed when the attack is over. */
 const attacks = {
   'unread answers': async open => {
     await times(20, () => deaf(open, GET.repeat(ROUND_BYTES / GET.length)));
@@ -39,12 +39,12 @@ const attacks = {
     await times(10, async () => {
       const socket = await webSocket(open, `?since=${id}&rooms=${rooms.join()}`);
       const welcome = await nextOf(socket, 'welcome');
-      // What is over is told; the rest is let go of half way.
+      // If the past is gone, nothing comes. Otherwise the rest of it is dropped half way.
       if (welcome.recovered) await nextOf(socket, 'notification');
     });
   },
   'never closing': async open => {
-    // Somewhere between these the system has no more room for the answers.
+    // At one of these, the system has no more room for the answers.
     const full = await times(4, () => deaf(open, ''));
     const many = full.map(() => 590 + Math.floor(Math.random() * 100));
     for (let asked = 0; asked < Math.max(...many); asked++) {
@@ -103,7 +103,7 @@ async function repeat(kind, attack) {
       return socket.on('error', () => undefined);
     };
     const tooLong = sleep(LIMIT_MS).then(() => true);
-    // An attack that fails was cut off by a restart, or was shown out, as it should be.
+    // An attack that fails was cut off by a restart, or the server refused it, as it should.
     const isMade = await Promise.race([
       attack(open).then(
         () => true,
@@ -141,7 +141,7 @@ async function nextOf(socket, type) {
   }
 }
 
-/** The frames one after the other; rejects where the connection ends before the next. */
+/** The frames one after the other. Rejects if the connection ends before the next. */
 function frames(socket) {
   const known = [];
   let wake = () => {};

@@ -1,4 +1,4 @@
-/** Those who mean harm, in a process of their own, so that what they cost is not the crowd's. */
+/** Attackers, in a process of their own, so that their cost is not the crowd's. */
 import { fork } from 'node:child_process';
 import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
@@ -13,7 +13,7 @@ export class Strangers {
 
   constructor({ port, wrongs }) {
     this.#wrongs = wrongs;
-    // Ctrl-C is for us; when they end is ours to say.
+    // Ctrl-C must reach only us; we end them.
     this.#child = fork(PROGRAM, [`${port}`], { detached: true });
     this.#child.on('message', counts => {
       this.#counts = counts;
@@ -21,7 +21,7 @@ export class Strangers {
     this.#gone = once(this.#child, 'exit');
   }
 
-  /** Resolves when they are gone, and their connections with them. */
+  /** Resolves when the process and its connections are gone. */
   async stop() {
     if (this.#child.connected) this.#child.send('stop');
     const [code] = await this.#gone;

@@ -1,10 +1,10 @@
-/** What went wrong: how often, and the first of each kind in words. */
+/** Everything that went wrong: how often, and the first of each kind in words. */
 const SHOWN = 5;
 
 export class Wrongs {
   #kinds = new Map();
 
-  /** @param times how many at once, as of notifications in a gap */
+  /** @param times how many at once, for example notifications in a gap */
   note(kind, words, times = 1) {
     const known = this.#kinds.get(kind) ?? { times: 0, words: [] };
     known.times += times;
