@@ -16,7 +16,5 @@ export default {
     // Of npm and TypeScript rather than of Node.
     '/clients-js/pack\\.test\\.ts$',
     '/tests/package\\.test\\.ts$',
-    // Measures what V8 takes. Node 26 keeps equal names once, and so takes less than it is counted with.
-    '/core/memory-truth\\.test\\.ts$',
   ],
 };

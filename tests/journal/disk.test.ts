@@ -227,7 +227,7 @@ describe('a directory that cannot be used', () => {
     const file = join(newDirectory(), 'file');
     writeFileSync(file, '');
     await expect(make(file).follow(following(() => undefined))).rejects.toThrow(
-      /cannot be written .*another DATA_DIR/,
+      /is a file, not a directory; choose another DATA_DIR/,
     );
   });
 
