@@ -8,7 +8,7 @@ import type { Config } from './config.js';
 import { Postroom } from './core/postroom.js';
 import { type ListenAddress, Listener } from './http/index.js';
 import { type Journal, journals } from './journal/index.js';
-import { type Caller, callerAddress } from './model/caller.js';
+import { type Caller, callerAddress } from './model/network-address.js';
 import { type Clock, systemClock } from './model/clock.js';
 import { notificationParser } from './model/notification.js';
 import { waitBriefly } from './model/pause.js';
@@ -55,9 +55,10 @@ export async function createServer(config: Config, log: Logger, options: ServerO
   const parts = new Parts([
     { stop: () => core.journal.close() },
     { stop: () => core.cluster.stop() },
+    { stop: () => core.postroom.stop() },
     // Health answers until the last connection is closed, so a load balancer sees that the server drains.
-    ...[front, internal, socket].filter(listener => listener !== undefined),
-    core.postroom,
+    [front, internal, socket].filter(listener => listener !== undefined),
+    { start: () => core.postroom.start() },
     timers,
     [{ stop: () => gateway.drain(config.DRAIN_SECONDS) }, ...waysIn.wanted],
   ]);

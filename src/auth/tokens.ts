@@ -62,7 +62,8 @@ const Claims = z.object({
 const REASONS: Readonly<Record<string, string>> = {
   'jwt must be provided': 'it is empty',
   'jwt malformed': 'it is no JWT, which has three parts with dots between; is it an error page?',
-  'invalid signature': 'its signature does not match; sign it with the JWT_SECRET of this server',
+  'invalid signature':
+    'its signature does not match; sign it with the key that this server checks with (JWT_SECRET, or the private key to JWT_PUBLIC_KEY)',
 };
 
 /** Checks JWTs (RFC 7519). Parses keys only once: with a `KeyObject`, checks are fifty times faster. */

@@ -5,7 +5,7 @@ import { CLOCK_TOLERANCE_SECONDS, TokenError, type Tokens } from '../auth/tokens
 import type { Connection } from '../core/connection.js';
 import type { Postroom } from '../core/postroom.js';
 import { isRoomName, ROOM_RULE } from '../model/address.js';
-import type { Caller } from '../model/caller.js';
+import type { Caller } from '../model/network-address.js';
 import type { Patterns } from '../model/pattern.js';
 import type { Refusals } from '../model/refusals.js';
 import type { Timer, TimerWheel } from './timer-wheel.js';

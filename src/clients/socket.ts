@@ -1,11 +1,14 @@
 import type { Socket as NetSocket } from 'node:net';
 import type { WebSocket } from 'ws';
-import type { Socket, Wire } from '../core/connection.js';
+import type { Socket } from '../core/connection.js';
 import type { CloseReason } from '../model/close.js';
 
 const EMPTY = Buffer.alloc(0);
 // A write may take so many heartbeats: with the defaults, 1 MiB at 4 KiB a second.
 const MAX_STUCK_BEATS = 10;
+
+/** The close code and text of a protocol for each reason. */
+export type Closing = (reason: CloseReason) => { readonly code: number; readonly text: string };
 
 /**
  * A ws socket as the core sees it. Whole frames go straight to the network socket, in one write, so one buffer serves a
@@ -14,7 +17,7 @@ const MAX_STUCK_BEATS = 10;
 export class WsSocket implements Socket {
   readonly #ws: WebSocket;
   readonly #net: NetSocket;
-  readonly #wire: Wire;
+  readonly #closing: Closing;
   /** State at the last heartbeat. */
   #beaten = false;
   #read = 0;
@@ -25,10 +28,10 @@ export class WsSocket implements Socket {
   #isHeld = false;
 
   /** @param net the socket that was handed to `handleUpgrade` */
-  constructor(ws: WebSocket, net: NetSocket, wire: Wire) {
+  constructor(ws: WebSocket, net: NetSocket, closing: Closing) {
     this.#ws = ws;
     this.#net = net;
-    this.#wire = wire;
+    this.#closing = closing;
   }
 
   get waiting(): number {
@@ -41,7 +44,7 @@ export class WsSocket implements Socket {
   }
 
   close(reason: CloseReason): void {
-    const { code, text } = this.#wire.closing(reason);
+    const { code, text } = this.#closing(reason);
     this.#ws.close(code, text);
   }
 

@@ -1,6 +1,6 @@
 import type { Logger } from 'pino';
 import type { Answers, Cluster, ClusterNode, Handler } from './cluster.js';
-import { Handlers } from './handlers.js';
+import { Handlers } from './topic-handlers.js';
 
 /** A cluster of one node. */
 export class LocalCluster implements Cluster {

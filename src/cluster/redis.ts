@@ -4,7 +4,7 @@ import { pause } from '../model/pause.js';
 import { reasonOf } from '../model/reason.js';
 import { openRedis, type RedisClient } from '../redis/client.js';
 import type { Answers, Cluster, ClusterNode, Handler } from './cluster.js';
-import { Handlers } from './handlers.js';
+import { Handlers } from './topic-handlers.js';
 
 // A message that is not sent in this time is lost.
 const COMMAND_TIMEOUT_MS = 2000;
@@ -145,9 +145,9 @@ export class RedisCluster implements Cluster {
       };
       this.#asked.set(number, { waiting, answers, done });
     });
-    const own = this.#handlers.call(topic, body, from).then(answer => this.#note(number, from, answer));
+    void this.#handlers.call(topic, body, from).then(answer => this.#note(number, from, answer));
     if (waiting.size > 1) void this.#send(this.#channel, { kind: 'question', from, number, topic, body });
-    await Promise.all([answered, own]);
+    await answered;
     this.#asked.delete(number);
     return { answers, partial: waiting.size > 0 };
   }
@@ -182,12 +182,13 @@ export class RedisCluster implements Cluster {
   }
 
   async #beat(): Promise<void> {
-    const report = this.#options.report();
     try {
+      const report = this.#options.report();
       const reply = await this.#commands.eval(HEARTBEAT, 1, this.#nodesKey, this.node, report, GONE_MS);
       if (!Array.isArray(reply)) throw new Error('Redis did not answer with a list');
       this.#nodes = nodesOf(reply.map(String));
-      this.#isInTrouble = false;
+      // The listener has a connection of its own, which may still be broken.
+      if (this.#listener.status === 'ready') this.#isInTrouble = false;
     } catch (error) {
       this.#failed(error);
     }

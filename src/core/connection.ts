@@ -4,7 +4,7 @@ import { newConnectionId } from '../model/connection-id.js';
 import type { Id } from '../model/id.js';
 import type { Entry } from '../model/notification.js';
 import type { FrameNode } from './frame-node.js';
-import type { Seen } from './seen.js';
+import type { Seen } from './seen-ranges.js';
 
 /** A connection's socket, as far as the core needs it. */
 export interface Socket {
@@ -22,8 +22,6 @@ export interface Wire {
   readonly protocol: string;
   /** The bytes of one whole frame. `room` is the room that the entry came through, if it came through one. */
   notification(entry: Entry, room: string | undefined): Buffer;
-  /** The code and text that a client gets when it is closed. */
-  closing(reason: CloseReason): { readonly code: number; readonly text: string };
 }
 
 /** The point where a connection, or a room that it joins, begins. */

@@ -84,6 +84,7 @@ export class Counts {
         this.#onIdle = resolve;
       });
     clearTimeout(this.#timer);
+    this.#timerAt = Number.POSITIVE_INFINITY;
   }
 
   #report(node: string, id: Id, connections: number): void {
@@ -180,7 +181,8 @@ export class Counts {
       if (count.deadline > now) next = Math.min(next, count.deadline);
       else if (count.done === undefined) this.#open.delete(id);
       else {
-        for (const node of count.waiting) this.#giveUp(node);
+        // This node never reports to itself, so nothing would make it wait for its own part again.
+        for (const node of count.waiting) if (node !== this.#cluster.node) this.#giveUp(node);
         this.#end(id, count);
       }
     }

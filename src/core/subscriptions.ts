@@ -2,7 +2,7 @@ import { type Address, roomAddress, roomOf, userAddress } from '../model/address
 import type { Connection, Replay, StartPoint } from './connection.js';
 import type { Hub } from './hub.js';
 import type { Reader } from './reader.js';
-import { Seen } from './seen.js';
+import { Seen } from './seen-ranges.js';
 import type { Window } from './window.js';
 
 /** Joins and leaves: from which position a connection gets an address, and what it saw before it left an address. */
@@ -50,18 +50,17 @@ export class Subscriptions {
     return { id: this.#window.cursorAt(this.#reader.settled(connection)), recovered };
   }
 
-  /** Leaves a room. Returns whether it was joined. */
-  leave(connection: Connection, room: string): boolean {
+  /** Leaves a room that was joined. */
+  leave(connection: Connection, room: string): void {
     const address = roomAddress(room);
     const from = connection.joined.get(address);
-    if (from === undefined) return false;
+    if (from === undefined) return;
     const replay = this.#reader.cancelReplay(connection, address);
     connection.joined.delete(address);
     connection.reading?.past.delete(address);
     this.#hub.leave(connection, address);
     if (replay !== undefined) this.#rememberSeen(connection, address, replay.from, replay.next);
     this.#rememberSeen(connection, address, from, this.#reader.position(connection));
-    return true;
   }
 
   /** Sets the user of a connection, from now on. */
@@ -95,6 +94,7 @@ export class Subscriptions {
   #bringPast(connection: Connection, address: Address, past: number, listenedFrom: number): void {
     const before: Replay | undefined = this.#reader.cancelReplay(connection, address);
     if (before !== undefined) this.#rememberSeen(connection, address, before.from, before.next);
+    if (connection.closed) return;
     this.#reader.replay(connection, address, Math.min(past, before?.next ?? past), listenedFrom);
   }
 

@@ -1,5 +1,5 @@
 import type { Address } from '../model/address.js';
-import { weigh } from '../model/codec.js';
+import { weigh } from '../model/notification-codec.js';
 import { Fifo } from '../model/fifo.js';
 import { compareMoments, formatId, type Id, type Moment, parseId } from '../model/id.js';
 import type { Entry } from '../model/notification.js';

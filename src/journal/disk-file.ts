@@ -1,12 +1,12 @@
 import { fileURLToPath } from 'node:url';
 import type { Database, RootDatabase } from 'lmdb';
-import { weigh } from '../model/codec.js';
+import { weigh } from '../model/notification-codec.js';
 import { type Id, momentOf } from '../model/id.js';
 import type { Entry } from '../model/notification.js';
 import { FileIdentity, openLmdb } from '../storage/lmdb.js';
 import { renewFile } from '../storage/renew.js';
 import { openId, readRecord, recordBytes, sealedId } from './disk-record.js';
-import type { Target } from './duplicate.js';
+import type { Target } from './key-reuse.js';
 
 /** The tables of a journal's file. */
 export interface Tables {
@@ -105,9 +105,10 @@ export class DiskFile {
         void records.remove([time, sequence]);
         const { key } = notification;
         if (key !== undefined && keys.get(key) === id) void keys.remove(key);
-        void meta.put('floor', sealedId(id));
         bytes += weigh(notification);
       }
+      const last = entries.at(-1);
+      if (last !== undefined) void meta.put('floor', sealedId(last.id));
     });
     return bytes;
   }

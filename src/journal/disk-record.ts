@@ -1,7 +1,7 @@
 import { crc32 } from 'node:zlib';
 import { formatId, type Id, type Moment } from '../model/id.js';
 import type { Entry, Notification } from '../model/notification.js';
-import { packFields, unpack } from '../model/codec.js';
+import { packFields, unpack } from '../model/notification-codec.js';
 
 const CHECK_BYTES = 4;
 const NEWLINE = 0x0a;

@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import type { Logger } from 'pino';
 import type { Clock } from '../model/clock.js';
-import { weigh } from '../model/codec.js';
+import { weigh } from '../model/notification-codec.js';
 import { formatId, type Id, IdClock, type Moment, momentOf } from '../model/id.js';
 import type { Entry, Notification } from '../model/notification.js';
 import { type Problem, unavailable } from '../model/problem.js';
@@ -14,7 +14,7 @@ import { GroupCommit } from '../storage/group-commit.js';
 import { commitError } from '../storage/lmdb.js';
 import { deliver } from './deliver.js';
 import { DiskFile } from './disk-file.js';
-import { requireSameTarget, type Target } from './duplicate.js';
+import { requireSameTarget, type Target } from './key-reuse.js';
 import type { Appended, Follower, Journal } from './journal.js';
 
 const TRIM_INTERVAL_MS = 1000;
@@ -111,15 +111,11 @@ export class DiskJournal implements Journal {
     this.#file = file;
     let newest = momentOf(file.floor);
     let loaded = 0;
-    try {
-      for (const entry of file.entries()) {
-        newest = entry;
-        this.#bytes += weigh(entry.notification);
-        follower.deliver(entry);
-        if (++loaded % LOAD_STEP === 0) await nextTurn();
-      }
-    } catch (error) {
-      throw this.#cannotOpen(error);
+    for (const entry of this.#read(file)) {
+      newest = entry;
+      this.#bytes += weigh(entry.notification);
+      follower.deliver(entry);
+      if (++loaded % LOAD_STEP === 0) await nextTurn();
     }
     this.#begin(newest, follower);
     const milliseconds = Math.round(performance.now() - started);
@@ -169,6 +165,14 @@ export class DiskJournal implements Journal {
     }
   }
 
+  *#read(file: DiskFile): Generator<Entry> {
+    try {
+      yield* file.entries();
+    } catch (error) {
+      throw this.#cannotOpen(error);
+    }
+  }
+
   #cannotOpen(cause: unknown): StartError {
     return new StartError(
       `The journal ${this.#path} cannot be opened: ${reasonOf(cause)}. If the disk is full, make room. If the file is damaged, move it away; a new one will be made, and clients will be told that their past is gone.`,
@@ -209,9 +213,10 @@ export class DiskJournal implements Journal {
     return found && { ...found, committed: Promise.resolve() };
   }
 
-  async #commit(entries: readonly Entry[]): Promise<[]> {
+  async #commit(entries: readonly Entry[]): Promise<undefined[]> {
     try {
-      await this.#file?.append(entries, this.#newest);
+      if (this.#file === undefined) throw new Error('the journal is not open');
+      await this.#file.append(entries, this.#newest);
     } catch (error) {
       this.#fail(await commitError(error));
       throw refusal(error);
@@ -223,7 +228,7 @@ export class DiskJournal implements Journal {
       deliver(this.#follower, entry, this.#log);
     };
     await inTurns(entries, deliverOne, DELIVERY_MS);
-    return [];
+    return entries.map(() => undefined);
   }
 
   /**
@@ -273,7 +278,9 @@ export class DiskJournal implements Journal {
     while (file !== undefined && this.#closing === undefined) {
       const doomed = this.#doomed(file);
       if (doomed.length === 0) return;
-      this.#bytes -= await file.remove(doomed);
+      const removed = await file.remove(doomed);
+      // Only now: entries were added meanwhile.
+      this.#bytes -= removed;
     }
   }
 

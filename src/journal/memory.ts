@@ -5,7 +5,7 @@ import type { Notification } from '../model/notification.js';
 import { unavailable } from '../model/problem.js';
 import type { Retention } from '../model/retention.js';
 import { memoryOf } from '../model/text.js';
-import { requireSameTarget, type Target } from './duplicate.js';
+import { requireSameTarget, type Target } from './key-reuse.js';
 import type { Appended, Follower, Journal } from './journal.js';
 
 // Memory of a key without its own texts: the rows of the tables, and the id.

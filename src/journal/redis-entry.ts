@@ -1,4 +1,4 @@
-import { packFields, unpack, weigh } from '../model/codec.js';
+import { packFields, unpack, weigh } from '../model/notification-codec.js';
 import { type Id, type Moment, momentOf } from '../model/id.js';
 import type { Notification } from '../model/notification.js';
 

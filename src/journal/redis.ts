@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import type { Logger } from 'pino';
-import { unpack, weigh } from '../model/codec.js';
+import { unpack, weigh } from '../model/notification-codec.js';
 import { compareMoments, type Id } from '../model/id.js';
 import type { Notification } from '../model/notification.js';
 import { pause, waitBriefly } from '../model/pause.js';
@@ -10,7 +10,7 @@ import type { Retention } from '../model/retention.js';
 import { StartError } from '../model/start-error.js';
 import { openRedis, type RedisClient, untilReady } from '../redis/client.js';
 import { GroupCommit } from '../storage/group-commit.js';
-import { requireSameTarget } from './duplicate.js';
+import { requireSameTarget } from './key-reuse.js';
 import type { Appended, Follower, Journal, JournalStatus } from './journal.js';
 import { idMoment, packed, type StreamEntry } from './redis-entry.js';
 import { RedisReader } from './redis-reader.js';
@@ -191,7 +191,11 @@ export class RedisJournal implements Journal {
   #takeOwn(entry: StreamEntry): Notification | undefined {
     if (entry.node !== this.#options.node) return undefined;
     const notification = this.#own.get(entry.number);
-    this.#own.delete(entry.number);
+    // Also those before it, which can be lost in a failover of Redis.
+    for (const number of this.#own.keys()) {
+      if (number > entry.number) break;
+      this.#own.delete(number);
+    }
     if (this.#own.size === 0) this.#onOwnDelivered?.();
     return notification;
   }

@@ -1,5 +1,5 @@
 import type { Address } from './address.js';
-import { fieldsOf } from './fields.js';
+import { fieldsOf } from './notification-fields.js';
 import type { Id, Moment } from './id.js';
 import { elementTexts, isArrayText, memberText } from './json.js';
 import { invalidNotification, Problem } from './problem.js';

@@ -1,3 +1,5 @@
+import { nextTurn } from '../model/turns.js';
+
 /**
  * Makes batches of items that arrive one by one, and hands them to `handle` in order, one batch at a time. While
  * `handle` works on a batch, the next batch fills. So a source commits many messages at once, and in order.
@@ -30,7 +32,7 @@ export class Batcher<T> {
 
   async #work(): Promise<void> {
     // One piece from the network has many items: this waits until all of them are here.
-    await new Promise(resolve => setImmediate(resolve));
+    await nextTurn();
     while (this.#waiting.length > 0) {
       const batch = this.#waiting;
       this.#waiting = [];

@@ -53,7 +53,8 @@ export class Letter<M extends Message> {
     const reason = reasons.join(' ');
     if (batch === undefined) return { message, body: message.body, reason };
     const texts = [...elementTexts(batch)];
-    const items = this.#problems.map(({ index = 0 }) => texts[index]);
+    const indexes = this.#problems.map(({ index = 0 }) => index).sort((a, b) => a - b);
+    const items = indexes.map(index => texts[index]);
     return { message, body: `[${items.join()}]`, reason };
   }
 }

@@ -19,7 +19,6 @@ class Writes implements Socket {
 
 const wire: Wire = {
   protocol: 'test',
-  closing: () => ({ code: 1000, text: '' }),
   notification() {
     throw new Error('not used here');
   },

@@ -134,6 +134,24 @@ describe('the count of an entry', () => {
     await counts.idle();
   });
 
+  it('waits for this node again, also after a delivery of its own that came too late', async () => {
+    const { counts, hear } = counting(BOUND_MS);
+    const late = counts.total(id(1));
+    hear('1-1 2', 'b');
+    expect(await late).toMatchObject({ connections: 2, partial: true });
+    counts.delivered(entry(1, 'a'), 3);
+    counts.delivered(entry(2, 'a'), 3);
+    hear('1-2 2', 'b');
+    expect(await counts.total(id(2))).toMatchObject({ connections: 5, partial: false });
+  });
+
+  it('ends also when it is asked for after nothing was waited for', async () => {
+    const { counts } = counting(BOUND_MS);
+    counts.delivered(entry(1, 'a'), 1);
+    await counts.idle();
+    expect(await counts.total(id(1))).toMatchObject({ connections: 1, partial: true });
+  });
+
   it('of an entry of another node is reported to that node, together with others of the turn', async () => {
     const { counts, told } = counting(LONG_MS);
     counts.delivered(entry(1, 'b'), 3);

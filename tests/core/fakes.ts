@@ -93,10 +93,6 @@ export class FakeWire implements Wire {
     this.encoded++;
     return Buffer.from(`${this.#prefix}${data}${room === undefined ? '' : ` ${room}`}\n`);
   }
-
-  closing(): { code: number; text: string } {
-    return { code: 1000, text: '' };
-  }
 }
 
 /** A journal that can lose an entry, as a shared journal may. */

@@ -13,7 +13,6 @@ const FRAME = Buffer.from('frame\n');
 const wires: Wire[] = ['first', 'second'].map(protocol => ({
   protocol,
   notification: () => FRAME,
-  closing: () => ({ code: 1000, text: '' }),
 }));
 
 /** Knows only what it observed of the connections. */

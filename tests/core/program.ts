@@ -122,7 +122,6 @@ class FakeSocket implements Socket {
 
 const wire: Wire = {
   protocol: 'test',
-  closing: () => ({ code: 1000, text: '' }),
   notification: ({ id }, room) => Buffer.from(`n ${id} ${room ?? '-'} ${FRAME_PADDING}\n`),
 };
 

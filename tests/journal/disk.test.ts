@@ -8,6 +8,7 @@ import { pino } from 'pino';
 import { DiskJournal } from '../../src/journal/disk.js';
 import { DataDirectory } from '../../src/storage/directory.js';
 import type { Entry } from '../../src/model/notification.js';
+import { weigh } from '../../src/model/notification-codec.js';
 import type { Retention } from '../../src/model/retention.js';
 import { following, journalContract, notification } from './journal-contract.js';
 import { clockOf } from '../support/clock.js';
@@ -109,6 +110,29 @@ describe('the past on the disk', () => {
       duplicate: true,
     });
     expect(await third.journal.append(notification('x', { key: 'k0' }))).toMatchObject({ duplicate: false });
+  });
+
+  it('keeps to its bytes also when entries come while it is trimmed', async () => {
+    const small = { seconds: 600, bytes: 200_000 };
+    const { journal } = await open(newDirectory(), small);
+    const data = JSON.stringify('x'.repeat(500));
+    const publisher = async () => {
+      for (let i = 0; i < 100; i++) await journal.append(notification(data));
+    };
+    let isPublishing = true;
+    const trimmer = async () => {
+      while (isPublishing) await journal.trim();
+    };
+    const trimming = trimmer();
+    await Promise.all(Array.from({ length: 20 }, publisher));
+    isPublishing = false;
+    await trimming;
+    await journal.trim();
+    await journal.close();
+    const next = await open(directories.at(-1) ?? '', small);
+    const kept = next.delivered.reduce((sum, entry) => sum + weigh(entry.notification), 0);
+    expect(kept).toBeLessThanOrEqual(small.bytes);
+    expect(kept).toBeGreaterThan(small.bytes / 2);
   });
 
   it('is trimmed by age, and what is appended later still gets a later id', async () => {

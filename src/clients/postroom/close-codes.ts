@@ -1,4 +1,5 @@
 import type { CloseReason } from '../../model/close.js';
+import type { Closing } from '../socket.js';
 
 /**
  * The WebSocket close codes (RFC 6455 §7.4) of our protocol, with their texts. 4000–4499: the client should come back,
@@ -16,7 +17,7 @@ const CLOSE_CODES: Record<CloseReason, readonly [code: number, text: string]> = 
   removed: [4503, 'removed by an operator'],
 };
 
-export function closing(reason: CloseReason): { readonly code: number; readonly text: string } {
+export const closing: Closing = reason => {
   const [code, text] = CLOSE_CODES[reason];
   return { code, text };
-}
+};

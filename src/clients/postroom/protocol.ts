@@ -7,8 +7,9 @@ import { Problem } from '../../model/problem.js';
 import type { Admission } from '../admission.js';
 import type { Opening, Protocol, Upgrade } from '../protocol.js';
 import { WsSocket } from '../socket.js';
+import { closing } from './close-codes.js';
 import { openSession, type Requested, type SessionContext } from './session.js';
-import { PROTOCOL, wire } from './wire.js';
+import { PROTOCOL } from './wire.js';
 
 const BEARER_SUBPROTOCOL = /(?:^|,)\s*bearer\.([^,\s]+)/;
 
@@ -60,6 +61,6 @@ export class PostroomProtocol implements Protocol {
 
   // Not in `#open`: its listeners live as long as the connection, and must not keep the request alive.
   #begin(ws: WebSocket, socket: NetSocket, admission: Admission | TokenError, requested: Requested): void {
-    openSession(this.#context, ws, new WsSocket(ws, socket, wire), admission, requested);
+    openSession(this.#context, ws, new WsSocket(ws, socket, closing), admission, requested);
   }
 }

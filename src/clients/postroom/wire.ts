@@ -1,7 +1,6 @@
 import { Sender } from 'ws';
 import type { StartPoint, Wire } from '../../core/connection.js';
 import type { FrameErrorCode, Ref } from './client-frames.js';
-import { closing } from './close-codes.js';
 
 /** Our protocol: text frames with one JSON object each (docs/protocol.md). */
 export const PROTOCOL = 'postroom.v1';
@@ -9,7 +8,6 @@ export const PROTOCOL = 'postroom.v1';
 /** Sends the data as it was posted, and never parses it. */
 export const wire: Wire = {
   protocol: PROTOCOL,
-  closing,
   notification({ id, notification }, room) {
     const roomMember = room === undefined ? '' : `,"room":${JSON.stringify(room)}`;
     return textFrame(

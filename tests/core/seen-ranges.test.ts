@@ -1,6 +1,6 @@
 import { describe, expect, it } from '@jest/globals';
 import fc from 'fast-check';
-import { Seen } from '../../src/core/seen.js';
+import { Seen } from '../../src/core/seen-ranges.js';
 import type { Address } from '../../src/model/address.js';
 
 describe('what was seen', () => {

@@ -1,5 +1,5 @@
 import { describe, expect, it } from '@jest/globals';
-import { callerAddress } from '../../src/model/caller.js';
+import { callerAddress } from '../../src/model/network-address.js';
 
 const PEER = '10.0.0.1';
 
