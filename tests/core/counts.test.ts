@@ -146,10 +146,14 @@ describe('the count of an entry', () => {
   });
 
   it('ends also when it is asked for after nothing was waited for', async () => {
-    const { counts } = counting(BOUND_MS);
+    const { counts, hear } = counting(BOUND_MS);
     counts.delivered(entry(1, 'a'), 1);
+    const first = counts.total(id(1));
+    hear('1-1 1', 'b');
+    expect(await first).toMatchObject({ connections: 2, partial: false });
     await counts.idle();
-    expect(await counts.total(id(1))).toMatchObject({ connections: 1, partial: true });
+    counts.delivered(entry(2, 'a'), 1);
+    expect(await counts.total(id(2))).toMatchObject({ connections: 1, partial: true });
   });
 
   it('of an entry of another node is reported to that node, together with others of the turn', async () => {
