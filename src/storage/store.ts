@@ -31,8 +31,9 @@ const MAX_KEY_BYTES = 1000;
 
 /** The bytes of a key. Throws if no store takes the key. */
 export function keyBytes(key: string): Buffer {
+  if (!key.isWellFormed()) throw new Error('a key of a store has UTF-8; this one has half a character');
   const bytes = Buffer.from(key);
-  if (bytes.length === 0 || bytes.length > MAX_KEY_BYTES || !key.isWellFormed())
+  if (bytes.length === 0 || bytes.length > MAX_KEY_BYTES)
     throw new Error(
       `a key of a store has 1 to ${MAX_KEY_BYTES} bytes of UTF-8, this one has ${bytes.length}`,
     );

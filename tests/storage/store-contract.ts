@@ -234,6 +234,17 @@ export function storeContract(kind: string, make: () => Stores): void {
       expect(await allOf(store)).toEqual([['a', 1]]);
     });
 
+    it('refuse a key that is not well-formed, which has no UTF-8', async () => {
+      const store = await open();
+      await store.put('\ufffd', 1);
+      for (const key of ['\ud83d', '\ude00', '\ude00\ud83d', 'a\ud83d!']) {
+        await expect(store.put(key, 2)).rejects.toThrow(/half a character/);
+        await expect(store.get(key)).rejects.toThrow(/half a character/);
+        await expect(store.remove(key)).rejects.toThrow(/half a character/);
+      }
+      expect(await allOf(store)).toEqual([['\ufffd', 1]]);
+    });
+
     it('keep values of every kind that JSON has', async () => {
       const store = await open();
       const values = [...VALUES, ...NUMBERS];
