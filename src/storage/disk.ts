@@ -7,7 +7,7 @@ import type { DataDirectory } from './directory.js';
 import { GroupCommit } from './group-commit.js';
 import { commitError, openLmdb } from './lmdb.js';
 import { renewFile } from './renew.js';
-import { keyBytes, type Store, type Stores } from './store.js';
+import { keyBytes, type Store, type Stores, valueJson } from './store.js';
 import { jsonOf, recordOf, Tally } from './store-record.js';
 
 const FILE_NAME = 'stores.lmdb';
@@ -153,7 +153,7 @@ class DiskStore<V> implements Store<V> {
 
   async put(key: string, value: V): Promise<void> {
     const bytes = keyBytes(key);
-    await this.#change(bytes, recordOf(bytes, JSON.stringify(value)));
+    await this.#change(bytes, recordOf(bytes, valueJson(value)));
   }
 
   async remove(key: string): Promise<boolean> {

@@ -1,4 +1,4 @@
-import { keyBytes, type Store, type Stores } from './store.js';
+import { keyBytes, type Store, type Stores, valueJson } from './store.js';
 
 /** Stores that live as long as the process. */
 export class MemoryStores implements Stores {
@@ -21,8 +21,8 @@ class MemoryStore<V> implements Store<V> {
 
   async put(key: string, value: V): Promise<void> {
     const bytes = keyBytes(key);
+    const json = valueJson(value);
     const index = this.#search(bytes);
-    const json = JSON.stringify(value);
     const found = this.#at(index, bytes);
     if (found === undefined) this.#entries.splice(index, 0, { key: bytes, json });
     else found.json = json;

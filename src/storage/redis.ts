@@ -1,6 +1,6 @@
 import { openRedis, type RedisClient } from '../redis/client.js';
 import { GroupCommit } from './group-commit.js';
-import { keyBytes, type Store, type Stores } from './store.js';
+import { keyBytes, type Store, type Stores, valueJson } from './store.js';
 
 const COMMAND_TIMEOUT_MS = 2000;
 const MAX_GROUP = 256;
@@ -88,7 +88,7 @@ class RedisStore<V> implements Store<V> {
   }
 
   async put(key: string, value: V): Promise<void> {
-    await this.#change(key, `+${JSON.stringify(value)}`);
+    await this.#change(key, `+${valueJson(value)}`);
   }
 
   async remove(key: string): Promise<boolean> {

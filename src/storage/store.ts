@@ -39,3 +39,17 @@ export function keyBytes(key: string): Buffer {
     );
   return bytes;
 }
+
+/** The JSON of a value. Throws for one that JSON cannot carry. */
+export function valueJson(value: unknown): string {
+  let json: string | undefined;
+  let cause: unknown;
+  try {
+    json = JSON.stringify(value);
+  } catch (error) {
+    cause = error;
+  }
+  if (json === undefined)
+    throw new Error('a value of a store is what JSON can carry, and this one is not', { cause });
+  return json;
+}

@@ -256,6 +256,27 @@ export function storeContract(kind: string, make: () => Stores): void {
         expect(JSON.stringify(all.get(`key ${index}`))).toBe(JSON.stringify(value));
     });
 
+    it('refuse a value that JSON cannot carry; what was there stays', async () => {
+      const store = await open();
+      await store.put('a', 1);
+      const ring: unknown[] = [];
+      ring.push(ring);
+      for (const value of [undefined, () => 1, Symbol('s'), 1n, { deep: [1n] }, ring])
+        await expect(store.put('a', value)).rejects.toThrow(/value of a store is what JSON can carry/);
+      expect(await store.get('a')).toBe(1);
+      const others = [store.put('b', 2), store.put('a', undefined), store.put('c', 3)];
+      expect((await Promise.allSettled(others)).map(({ status }) => status)).toEqual([
+        'fulfilled',
+        'rejected',
+        'fulfilled',
+      ]);
+      expect(await allOf(store)).toEqual([
+        ['a', 1],
+        ['b', 2],
+        ['c', 3],
+      ]);
+    });
+
     it('keep large values, many at a time, beside small ones', async () => {
       const store = await open();
       const texts = Array.from({ length: 8 }, (_, index) =>
