@@ -7,7 +7,7 @@ import type { DataDirectory } from './directory.js';
 import { GroupCommit } from './group-commit.js';
 import { commitError, openLmdb } from './lmdb.js';
 import { renewFile } from './renew.js';
-import { keyBytes, type Store, type Stores, valueJson } from './store.js';
+import { boundBytes, keyBytes, type Store, type Stores, valueJson } from './store.js';
 import { jsonOf, recordOf, Tally } from './store-record.js';
 
 const FILE_NAME = 'stores.lmdb';
@@ -167,7 +167,7 @@ class DiskStore<V> implements Store<V> {
   }
 
   async range(from: string, to: string, limit: number): Promise<[string, V][]> {
-    const [start, end] = [Buffer.from(from), Buffer.from(to)];
+    const [start, end] = [boundBytes(from), boundBytes(to)];
     if (limit === 0 || Buffer.compare(start, end) >= 0) return [];
     const found = this.#table.getRange({ start, end, limit });
     return [...found].map(({ key, value }) => [key.toString(), JSON.parse(jsonOf(key, value))]);

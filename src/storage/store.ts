@@ -11,7 +11,7 @@ export interface Store<V> {
 
   get(key: string): Promise<V | undefined>;
 
-  /** The entries from one key up to another, which is not included; in order, at most `limit`. */
+  /** The entries from one key up to another, which is left out; in order, at most so many. The two may be any text. */
   range(from: string, to: string, limit: number): Promise<[key: string, value: V][]>;
 }
 
@@ -38,6 +38,14 @@ export function keyBytes(key: string): Buffer {
       `a key of a store has 1 to ${MAX_KEY_BYTES} bytes of UTF-8, this one has ${bytes.length}`,
     );
   return bytes;
+}
+
+/**
+ * The bytes of a bound of a range; of a long one as many as it takes to tell which keys are before it. It may be any
+ * text.
+ */
+export function boundBytes(bound: string): Buffer {
+  return Buffer.from(bound).subarray(0, MAX_KEY_BYTES + 1);
 }
 
 /** The JSON of a value. Throws for one that JSON cannot carry. */

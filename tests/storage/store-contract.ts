@@ -201,6 +201,22 @@ export function storeContract(kind: string, make: () => Stores): void {
         expect(await range(limit)).toEqual(['b', 'c', 'd']);
     });
 
+    it('take bounds of a range that are longer than any key', async () => {
+      const store = await open();
+      const longest = 'k'.repeat(1000);
+      const stored = ['a', 'k'.repeat(999), longest, `${'k'.repeat(999)}l`, 'z'];
+      for (const key of stored) await store.put(key, 1);
+      const range = async (from: string, to: string) => keysOf(await store.range(from, to, 100));
+      expect(await range(longest, `${longest}\0`)).toEqual([longest]);
+      expect(await range(`${longest}\0`, END)).toEqual(stored.slice(3));
+      for (const length of [2000, 5000, 100_000]) {
+        const long = 'k'.repeat(length);
+        expect(await range('', long)).toEqual(stored.slice(0, 3));
+        expect(await range(long, END)).toEqual(stored.slice(3));
+        expect(await range(long, `${long}k`)).toEqual([]);
+      }
+    });
+
     it('tell keys of 1,000 bytes apart', async () => {
       const store = await open();
       const longest = [
