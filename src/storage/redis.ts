@@ -102,7 +102,8 @@ class RedisStore<V> implements Store<V> {
   }
 
   async range(from: string, to: string, limit: number): Promise<[string, V][]> {
-    const reply = await this.#redis.eval(RANGE, this.#keys.length, ...this.#keys, from, to, limit);
+    const most = Math.min(limit, Number.MAX_SAFE_INTEGER);
+    const reply = await this.#redis.eval(RANGE, this.#keys.length, ...this.#keys, from, to, most);
     const texts = textsOf(reply);
     const entries: [string, V][] = [];
     for (let index = 0; index + 1 < texts.length; index += 2)
