@@ -1,4 +1,5 @@
-import { openRedis, type RedisClient } from '../redis/client.js';
+import { StartError } from '../model/start-error.js';
+import { openRedis, type RedisClient, untilReady } from '../redis/client.js';
 import { GroupCommit } from './group-commit.js';
 import { keyBytes, type Store, type Stores, valueJson } from './store.js';
 
@@ -39,17 +40,26 @@ const RANGE = `
 export class RedisStores implements Stores {
   readonly #redis: RedisClient;
   readonly #prefix: string;
+  readonly #stopping: AbortSignal;
   readonly #stores = new Map<string, RedisStore<unknown>>();
   #stopped: Promise<void> | undefined;
 
-  /** @param failed called when the connection is lost; it comes back by itself, and meanwhile calls reject */
-  constructor(url: string, prefix: string, failed: (error: unknown) => void) {
+  /**
+   * @param failed told of a connection that is lost; it comes back by itself, and meanwhile calls reject
+   * @param stopping aborted when the server is to stop, also while it still waits for Redis
+   */
+  constructor(url: string, prefix: string, failed: (error: unknown) => void, stopping: AbortSignal) {
     this.#prefix = prefix;
+    this.#stopping = stopping;
     const events = { ready: () => undefined, lost: failed };
     this.#redis = openRedis(url, `${prefix}:stores`, events, COMMAND_TIMEOUT_MS);
   }
 
-  async start(): Promise<void> {}
+  /** Waits for Redis, however long that takes. */
+  async start(): Promise<void> {
+    await untilReady(this.#redis, this.#stopping);
+    if (this.#stopping.aborted) throw new StartError('Postroom was told to stop while it waited for Redis.');
+  }
 
   open<V>(name: string): Store<V> {
     const base = `{${this.#prefix}}:store:${name}`;
