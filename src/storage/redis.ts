@@ -51,7 +51,10 @@ export class RedisStores implements Stores {
   constructor(url: string, prefix: string, failed: (error: unknown) => void, stopping: AbortSignal) {
     this.#prefix = prefix;
     this.#stopping = stopping;
-    const events = { ready: () => undefined, lost: failed };
+    const lost = (error: unknown) => {
+      if (this.#stopped === undefined) failed(error);
+    };
+    const events = { ready: () => undefined, lost };
     this.#redis = openRedis(url, `${prefix}:stores`, events, COMMAND_TIMEOUT_MS);
   }
 

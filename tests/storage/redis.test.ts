@@ -120,6 +120,14 @@ describeWith(['redis'], 'stores in Redis', () => {
     await store.put('a', 3);
     expect(await store.range('a', 'z', 1)).toEqual([['a', 3]]);
   });
+
+  it('do not call it a failure that they are stopped', async () => {
+    const { stores, store, failures } = await open(newPrefix());
+    await store.put('a', 1);
+    await stores.stop();
+    for (let turn = 0; turn < 50; turn++) await nextTurn();
+    expect(failures).toEqual([]);
+  });
 });
 
 function portOf(url: string): number {
