@@ -7,7 +7,7 @@ import type { DataDirectory } from './directory.js';
 import { GroupCommit } from './group-commit.js';
 import { commitError, openLmdb } from './lmdb.js';
 import { renewFile } from './renew.js';
-import { boundBytes, keyBytes, type Store, type Stores, valueJson } from './store.js';
+import { boundBytes, closed, keyBytes, type Store, type Stores, valueJson } from './store.js';
 import { jsonOf, recordOf, Tally } from './store-record.js';
 
 const FILE_NAME = 'stores.lmdb';
@@ -46,6 +46,9 @@ export class DiskStores implements Stores {
   readonly #stores = new Map<string, DiskStore<unknown>>();
   readonly #tallies = new Map<string, Tally>();
   readonly #commits: GroupCommit<Change, boolean>;
+  readonly #requireOpen = () => {
+    if (this.#stopped !== undefined) throw closed();
+  };
   #file: ReturnType<typeof openFile> | undefined;
   #stopped: Promise<void> | undefined;
 
@@ -76,13 +79,14 @@ export class DiskStores implements Stores {
   }
 
   open<V>(name: string): Store<V> {
-    if (this.#file === undefined) throw new Error('the stores are not open');
+    this.#requireOpen();
+    const { root, tallies } = this.#opened;
     const known = this.#stores.get(name);
     if (known !== undefined) return known as Store<V>;
-    const { root, tallies } = this.#file;
     const table = openTable(root, name);
     this.#tallies.set(name, new Tally(tallies.get(name)));
-    const store = new DiskStore<V>(table, (key, record) => this.#change({ table, name, key, record }));
+    const change = (key: Buffer, record: Buffer | undefined) => this.#change({ table, name, key, record });
+    const store = new DiskStore<V>(table, change, this.#requireOpen);
     this.#stores.set(name, store);
     return store;
   }
@@ -99,8 +103,8 @@ export class DiskStores implements Stores {
     await this.#directory.release();
   }
 
-  #change(change: Change): Promise<boolean> {
-    if (this.#stopped !== undefined) return Promise.reject(new Error('the stores are closed'));
+  async #change(change: Change): Promise<boolean> {
+    this.#requireOpen();
     return this.#commits.add(change, change.key.length + (change.record?.length ?? 0));
   }
 
@@ -145,10 +149,16 @@ export class DiskStores implements Stores {
 class DiskStore<V> implements Store<V> {
   readonly #table: Table;
   readonly #change: (key: Buffer, record: Buffer | undefined) => Promise<boolean>;
+  readonly #requireOpen: () => void;
 
-  constructor(table: Table, change: (key: Buffer, record: Buffer | undefined) => Promise<boolean>) {
+  constructor(
+    table: Table,
+    change: (key: Buffer, record: Buffer | undefined) => Promise<boolean>,
+    requireOpen: () => void,
+  ) {
     this.#table = table;
     this.#change = change;
+    this.#requireOpen = requireOpen;
   }
 
   async put(key: string, value: V): Promise<void> {
@@ -161,12 +171,14 @@ class DiskStore<V> implements Store<V> {
   }
 
   async get(key: string): Promise<V | undefined> {
+    this.#requireOpen();
     const bytes = keyBytes(key);
     const record = this.#table.get(bytes);
     return record && JSON.parse(jsonOf(bytes, record));
   }
 
   async range(from: string, to: string, limit: number): Promise<[string, V][]> {
+    this.#requireOpen();
     const [start, end] = [boundBytes(from), boundBytes(to)];
     if (limit === 0 || Buffer.compare(start, end) >= 0) return [];
     const found = this.#table.getRange({ start, end, limit });

@@ -1,7 +1,7 @@
 import { StartError } from '../model/start-error.js';
 import { openRedis, type RedisClient, untilReady } from '../redis/client.js';
 import { GroupCommit } from './group-commit.js';
-import { keyBytes, type Store, type Stores, valueJson } from './store.js';
+import { closed, keyBytes, type Store, type Stores, valueJson } from './store.js';
 
 const COMMAND_TIMEOUT_MS = 2000;
 const MAX_GROUP = 256;
@@ -42,6 +42,9 @@ export class RedisStores implements Stores {
   readonly #prefix: string;
   readonly #stopping: AbortSignal;
   readonly #stores = new Map<string, RedisStore<unknown>>();
+  readonly #requireOpen = () => {
+    if (this.#stopped !== undefined) throw closed();
+  };
   #stopped: Promise<void> | undefined;
 
   /**
@@ -65,8 +68,10 @@ export class RedisStores implements Stores {
   }
 
   open<V>(name: string): Store<V> {
+    this.#requireOpen();
     const base = `{${this.#prefix}}:store:${name}`;
-    const store = this.#stores.get(name) ?? new RedisStore(this.#redis, `${base}:keys`, `${base}:values`);
+    const keys = [`${base}:keys`, `${base}:values`] as const;
+    const store = this.#stores.get(name) ?? new RedisStore(this.#redis, keys, this.#requireOpen);
     this.#stores.set(name, store);
     return store as Store<V>;
   }
@@ -85,11 +90,13 @@ export class RedisStores implements Stores {
 class RedisStore<V> implements Store<V> {
   readonly #redis: RedisClient;
   readonly #keys: readonly [keys: string, values: string];
+  readonly #requireOpen: () => void;
   readonly #commits: GroupCommit<readonly [key: string, value: string], boolean>;
 
-  constructor(redis: RedisClient, keys: string, values: string) {
+  constructor(redis: RedisClient, keys: readonly [keys: string, values: string], requireOpen: () => void) {
     this.#redis = redis;
-    this.#keys = [keys, values];
+    this.#keys = keys;
+    this.#requireOpen = requireOpen;
     this.#commits = new GroupCommit({
       maxItems: MAX_GROUP,
       maxBytes: MAX_GROUP_BYTES,
@@ -109,12 +116,14 @@ class RedisStore<V> implements Store<V> {
   }
 
   async get(key: string): Promise<V | undefined> {
+    this.#requireOpen();
     keyBytes(key);
     const json = await this.#redis.hget(this.#keys[1], key);
     return json === null ? undefined : JSON.parse(json);
   }
 
   async range(from: string, to: string, limit: number): Promise<[string, V][]> {
+    this.#requireOpen();
     const most = Math.min(limit, Number.MAX_SAFE_INTEGER);
     const reply = await this.#redis.eval(RANGE, this.#keys.length, ...this.#keys, from, to, most);
     const texts = textsOf(reply);
@@ -130,6 +139,7 @@ class RedisStore<V> implements Store<V> {
   }
 
   async #change(key: string, value: string): Promise<boolean> {
+    this.#requireOpen();
     return this.#commits.add([key, value], keyBytes(key).length + value.length);
   }
 }

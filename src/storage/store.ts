@@ -23,13 +23,18 @@ export interface Stores {
   /** The store with this name: letters, digits and `-`. One object for each name. */
   open<V>(name: string): Store<V>;
 
-  /** Finishes all changes. Idempotent. */
+  /** Finishes what was begun; from now on everything else rejects. Idempotent. */
   stop(): Promise<void>;
 }
 
 const MAX_KEY_BYTES = 1000;
 
-/** The bytes of a key. Throws if no store takes the key. */
+/** What calls are rejected with after `stop`. */
+export function closed(): Error {
+  return new Error('the stores are closed');
+}
+
+/** The bytes of a key. Throws for a key that no store takes. */
 export function keyBytes(key: string): Buffer {
   if (!key.isWellFormed()) throw new Error('a key of a store has UTF-8; this one has half a character');
   const bytes = Buffer.from(key);

@@ -419,6 +419,26 @@ export function storeContract(kind: string, make: () => Stores): void {
       await stores.stop();
       expect(await Promise.all(reading)).toEqual([1, [['a', 1]]]);
     });
+
+    it('reject everything from when they are stopped', async () => {
+      const stores = await start();
+      const store = stores.open('things');
+      await store.put('a', 1);
+      await store.get('a');
+      const begun = store.put('begun', 1);
+      const stopped = stores.stop();
+      const sentence = /stores are closed/;
+      const rejectAll = async () => {
+        const calls = [store.put('a', 2), store.remove('a'), store.get('a'), store.range('a', 'b', 1)];
+        await Promise.all(calls.map(call => expect(call).rejects.toThrow(sentence)));
+        expect(() => stores.open('things')).toThrow(sentence);
+        expect(() => stores.open('others')).toThrow(sentence);
+      };
+      await rejectAll();
+      await begun;
+      await stopped;
+      await rejectAll();
+    });
   });
 }
 
