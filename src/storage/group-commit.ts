@@ -71,6 +71,8 @@ export class GroupCommit<T, R> {
     try {
       return await this.#options.commit(items);
     } catch (error) {
+      // Who comes back now is not behind it any more.
+      this.#group = undefined;
       this.#failures++;
       this.#failure = error;
       throw error;
