@@ -1,34 +1,43 @@
 /** node store-copy.js <file> <process>: the script for `renewFile`. */
 import { existsSync, statSync } from 'node:fs';
 import { open } from 'lmdb';
-import { openFile, openTable } from './disk.js';
+import { openFile, openTable, type Table } from './disk.js';
 import { writeCopy } from './renew.js';
 import { jsonOf, Tally } from './store-record.js';
 
 const BATCH = 1000;
 
+interface StoredTable {
+  readonly name: string;
+  readonly table: Table;
+  /** What the tally of its records has to be. */
+  readonly tally: string;
+}
+
 await writeCopy(async (path, copy) => {
   const target = openFile(copy, { noSync: true });
-  if (existsSync(path)) {
-    if (!statSync(path).isFile()) throw new Error('it is not a file');
-    const source = open({ path, readOnly: true, maxDbs: 32 });
-    const names = [...source.getKeys()].map(String);
-    if (!names.includes('tallies')) throw new Error('its table "tallies" is missing');
-    const tallies = source.openDB<string, string>({ name: 'tallies' });
-    for (const { key: name, value: tally } of tallies.getRange()) {
-      if (!names.includes(`store ${name}`)) throw new Error(`its table "store ${name}" is missing`);
-      await copyTable(openTable(source, String(name)), openTable(target.root, String(name)), tally);
-      await target.tallies.put(String(name), tally);
-    }
+  for (const { name, table, tally } of existsSync(path) ? tablesOf(path) : []) {
+    await copyTable(table, openTable(target.root, name), tally);
+    await target.tallies.put(name, tally);
   }
   await target.root.close();
 });
 
-async function copyTable(
-  source: ReturnType<typeof openTable>,
-  target: ReturnType<typeof openTable>,
-  expected: string,
-): Promise<void> {
+/** The tables of all stores. They are open before the first is read: to open one would break off what is being read. */
+function tablesOf(path: string): StoredTable[] {
+  if (!statSync(path).isFile()) throw new Error('it is not a file');
+  const root = open({ path, readOnly: true, maxDbs: 32 });
+  const names = [...root.getKeys()].map(String);
+  if (!names.includes('tallies')) throw new Error('its table "tallies" is missing');
+  const tallies = [...root.openDB<string, string>({ name: 'tallies' }).getRange()];
+  return tallies.map(({ key, value }) => {
+    const name = String(key);
+    if (!names.includes(`store ${name}`)) throw new Error(`its table "store ${name}" is missing`);
+    return { name, table: openTable(root, name), tally: value };
+  });
+}
+
+async function copyTable(source: Table, target: Table, expected: string): Promise<void> {
   const tally = new Tally();
   const batch: [Buffer, Buffer][] = [];
   const commit = async () => {

@@ -4,6 +4,7 @@ import { BROKER_TIMEOUT } from '../support/broker.js';
 import { startProxy } from '../support/proxy.js';
 import { type RedisServer, startRedis } from '../support/redis-server.js';
 import { describeWith } from '../support/requires.js';
+import { durableContract } from './durable-contract.js';
 import { storeContract } from './store-contract.js';
 
 describeWith(['redis'], 'stores in Redis', () => {
@@ -36,6 +37,11 @@ describeWith(['redis'], 'stores in Redis', () => {
   }
 
   storeContract('redis', () => make(newPrefix()).stores);
+
+  durableContract('redis', () => {
+    const prefix = newPrefix();
+    return { open: async () => (await open(prefix)).stores, words: ['redis', redis.url, prefix] };
+  });
 
   it('of one prefix see what the others change, as soon as that is answered', async () => {
     const prefix = newPrefix();
