@@ -8,6 +8,8 @@ export class DataDirectory {
   readonly path: string;
   #users = 0;
   #lock: Promise<Lock> | undefined;
+  /** Resolves when the lock of those who used it before is free. */
+  #released: Promise<void> = Promise.resolve();
 
   /** @param path is made if it is not there */
   constructor(path: string) {
@@ -20,7 +22,7 @@ export class DataDirectory {
    */
   async use(): Promise<void> {
     this.#users++;
-    this.#lock ??= this.#take();
+    this.#lock ??= this.#released.then(() => this.#take());
     try {
       await this.#lock;
     } catch (error) {
@@ -31,9 +33,10 @@ export class DataDirectory {
 
   async release(): Promise<void> {
     if (--this.#users > 0) return;
-    const lock = await this.#lock?.catch(() => undefined);
+    const lock = this.#lock?.catch(() => undefined);
     this.#lock = undefined;
-    await lock?.release();
+    this.#released = Promise.resolve(lock).then(held => held?.release());
+    await this.#released;
   }
 
   async #take(): Promise<Lock> {
