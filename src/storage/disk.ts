@@ -16,6 +16,7 @@ const MAX_STORES = 16;
 // The most changes and bytes of one commit: this process does nothing else meanwhile.
 const MAX_GROUP = 500;
 const MAX_GROUP_BYTES = 1024 * 1024;
+const SEAL_AFTER_MS = 20;
 
 /** A table of records by key. */
 export type Table = Database<Buffer, Buffer>;
@@ -45,11 +46,14 @@ export class DiskStores implements Stores {
   readonly #stopping: AbortSignal;
   readonly #stores = new Map<string, DiskStore<unknown>>();
   readonly #tallies = new Map<string, Tally>();
-  readonly #commits: GroupCommit<Change, boolean>;
+  /** Undefined is no change: a commit for its own sake. */
+  readonly #commits: GroupCommit<Change | undefined, boolean>;
   readonly #requireOpen = () => {
     if (this.#stopped !== undefined) throw closed();
   };
   #file: ReturnType<typeof openFile> | undefined;
+  /** Set while the last commit is not sealed. */
+  #sealTimer: NodeJS.Timeout | undefined;
   #stopped: Promise<void> | undefined;
 
   /** @param stopping aborted when the server stops, even while it still starts */
@@ -60,7 +64,7 @@ export class DiskStores implements Stores {
     this.#commits = new GroupCommit({
       maxItems: MAX_GROUP,
       maxBytes: MAX_GROUP_BYTES,
-      commit: changes => this.#commit(changes),
+      commit: group => this.#commit(group),
     });
   }
 
@@ -99,6 +103,7 @@ export class DiskStores implements Stores {
   async #stop(): Promise<void> {
     if (this.#file === undefined) return;
     await this.#commits.idle();
+    if (this.#sealTimer !== undefined) await this.#seal();
     await this.#file.root.close();
     await this.#directory.release();
   }
@@ -108,8 +113,20 @@ export class DiskStores implements Stores {
     return this.#commits.add(change, change.key.length + (change.record?.length ?? 0));
   }
 
+  /**
+   * One more commit behind the last, which brings the page that makes that one the newest to the disk: a power failure
+   * in a quiet moment does not undo it, and the file has no older state to fall back to where that page is damaged.
+   */
+  async #seal(): Promise<void> {
+    clearTimeout(this.#sealTimer);
+    this.#sealTimer = undefined;
+    if (this.#commits.isWaiting) return;
+    // That nothing can be written, the next change is told.
+    await this.#commits.add(undefined, 0).catch(() => undefined);
+  }
+
   /** Resolves, for each change, to whether its key was there. */
-  async #commit(changes: readonly Change[]): Promise<boolean[]> {
+  async #commit(group: readonly (Change | undefined)[]): Promise<boolean[]> {
     const { root, tallies } = this.#opened;
     const before = new Map([...this.#tallies].map(([name, tally]) => [name, String(tally)]));
     const wereThere: boolean[] = [];
@@ -117,9 +134,14 @@ export class DiskStores implements Stores {
       await root.batch(() => {
         // The changes of this group so far: reading gives the values before the group.
         const changed = new Map<string, Buffer | undefined>();
-        for (const { table, name, key, record } of changes) {
-          const changedKey = `${name} ${key.toString('latin1')}`;
-          const previous = changed.has(changedKey) ? changed.get(changedKey) : table.get(key);
+        for (const change of group) {
+          if (change === undefined) {
+            wereThere.push(false);
+            continue;
+          }
+          const { table, name, key, record } = change;
+          const place = `${name} ${key.toString('latin1')}`;
+          const previous = changed.has(place) ? changed.get(place) : table.get(key);
           const tally = this.#tallies.get(name);
           if (previous !== undefined) tally?.remove(previous);
           if (record !== undefined) tally?.add(record);
@@ -127,9 +149,10 @@ export class DiskStores implements Stores {
           changed.set(changedKey, record);
           wereThere.push(previous !== undefined);
         }
-        for (const name of new Set(changes.map(change => change.name)))
-          void tallies.put(name, String(this.#tallies.get(name)));
+        for (const [name, tally] of this.#tallies) void tallies.put(name, String(tally));
       });
+      if (group.some(change => change !== undefined))
+        this.#sealTimer ??= setTimeout(() => void this.#seal(), SEAL_AFTER_MS).unref();
       return wereThere;
     } catch (error) {
       for (const [name, tally] of before) this.#tallies.set(name, new Tally(tally));
