@@ -27,14 +27,21 @@ await writeCopy(async (path, copy) => {
 function tablesOf(path: string): StoredTable[] {
   if (!statSync(path).isFile()) throw new Error('it is not a file');
   const root = open({ path, readOnly: true, maxDbs: 32 });
-  const names = [...root.getKeys()].map(String);
-  if (!names.includes('tallies')) throw new Error('its table "tallies" is missing');
-  const tallies = [...root.openDB<string, string>({ name: 'tallies' }).getRange()];
-  return tallies.map(({ key, value }) => {
+  const names = new Set([...root.getKeys()].map(String));
+  if (!names.delete('tallies')) throw new Error('its table "tallies" is missing');
+  const tallies = root.openDB<string, string>({ name: 'tallies' });
+  const found = [...tallies.getRange()].map(({ key, value }) => {
     const name = String(key);
-    if (!names.includes(`store ${name}`)) throw new Error(`its table "store ${name}" is missing`);
-    return { name, table: openTable(root, name), tally: value };
+    if (!names.delete(`store ${name}`)) throw new Error(`its table "store ${name}" is missing`);
+    return { name, table: openTable(root, name), tally: String(value) };
   });
+  // Nothing was put into them yet.
+  const unused = [...names].map(tableName => {
+    const [, name] = /^store (.+)$/.exec(tableName) ?? [];
+    if (name === undefined) throw new Error(`its table "${tableName}" is not known to this version`);
+    return { name, table: openTable(root, name), tally: String(new Tally()) };
+  });
+  return [...found, ...unused];
 }
 
 async function copyTable(source: Table, target: Table, expected: string): Promise<void> {

@@ -143,6 +143,15 @@ describe('a file of stores', () => {
     expect(await outcomeOf({ bytes, contents }, damaged => withOlder(damaged, 2))).toBe('served');
   });
 
+  it('is refused or served whole, where one of its stores is not named any more in one of the places', async () => {
+    const { bytes } = sound;
+    const isNamed = (page: number) => bytes.subarray(page * PAGE, (page + 1) * PAGE).includes('webhooks');
+    const pages = treePagesOf(bytes).filter(isNamed);
+    const outcomes: string[] = [];
+    for (const page of pages) outcomes.push(await outcomeOf(sound, withFewer(page, 1)));
+    expect(outcomes.filter(outcome => outcome === 'refused').length).toBeGreaterThanOrEqual(2);
+  });
+
   it(
     `is refused or served whole, whatever is damaged in it: ${DAMAGES} times`,
     async () => {
