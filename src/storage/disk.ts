@@ -5,7 +5,7 @@ import { reasonOf } from '../model/reason.js';
 import { StartError } from '../model/start-error.js';
 import type { DataDirectory } from './directory.js';
 import { GroupCommit } from './group-commit.js';
-import { commitError, openLmdb } from './lmdb.js';
+import { commitError, FileIdentity, openLmdb } from './lmdb.js';
 import { renewFile } from './renew.js';
 import { boundBytes, closed, keyBytes, type Store, type Stores, valueJson } from './store.js';
 import { jsonOf, recordOf, Tally } from './store-record.js';
@@ -52,6 +52,7 @@ export class DiskStores implements Stores {
     if (this.#stopped !== undefined) throw closed();
   };
   #file: ReturnType<typeof openFile> | undefined;
+  #identity: FileIdentity | undefined;
   /** Set while the last commit is not sealed. */
   #sealTimer: NodeJS.Timeout | undefined;
   #stopped: Promise<void> | undefined;
@@ -73,6 +74,7 @@ export class DiskStores implements Stores {
     try {
       await renewFile(COPY, this.#path, [], this.#stopping);
       this.#file = openFile(this.#path);
+      this.#identity = await FileIdentity.of(this.#path);
     } catch (error) {
       await this.#directory.release();
       throw new StartError(
@@ -131,6 +133,7 @@ export class DiskStores implements Stores {
     const before = new Map([...this.#tallies].map(([name, tally]) => [name, String(tally)]));
     const wereThere: boolean[] = [];
     try {
+      await this.#identity?.check();
       await root.batch(() => {
         // The changes of this group so far: reading gives the values before the group.
         const changed = new Map<string, Buffer | undefined>();

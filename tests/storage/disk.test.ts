@@ -1,4 +1,6 @@
 import { spawnSync } from 'node:child_process';
+import { rmSync } from 'node:fs';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from '@jest/globals';
 import { describeWith } from '../support/requires.js';
@@ -28,6 +30,16 @@ describe('stores on the disk', () => {
     const third = stores.open<number>('third');
     await Promise.all([second.put('a', 1), third.put('a', 2), ...putting]);
     expect([await second.get('a'), await third.get('a'), await first.get('key 7')]).toEqual([1, 2, -8]);
+  });
+
+  it('take nothing more once their file was removed: what is written then is lost', async () => {
+    const directory = newDirectory();
+    const stores = await openStores(directory);
+    const store = stores.open<number>('things');
+    await store.put('a', 1);
+    rmSync(join(directory, 'stores.lmdb'));
+    await expect(store.put('b', 2)).rejects.toThrow(/cannot be written: .*was removed .*restart the server/);
+    await expect(store.remove('a')).rejects.toThrow(/was removed/);
   });
 });
 
