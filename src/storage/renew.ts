@@ -30,7 +30,8 @@ export async function renewFile(
   const timeout = Math.ceil(COPY_MS + (size / 2 ** 20) * COPY_MS_PER_MIB);
   const tooLate = new AbortController();
   const stop = () => setTimeout(() => tooLate.abort(), STOP_MS).unref();
-  stopping.addEventListener('abort', stop);
+  if (stopping.aborted) stop();
+  else stopping.addEventListener('abort', stop);
   const options = { timeout, killSignal: 'SIGKILL', signal: tooLate.signal } as const;
   try {
     await new Promise<void>((resolve, reject) => {
