@@ -8,7 +8,7 @@ export class DataDirectory {
   readonly path: string;
   #users = 0;
   #lock: Promise<Lock> | undefined;
-  /** Resolves when the lock of those who used it before is free. */
+  /** Resolves when the earlier lock is released. */
   #released: Promise<void> = Promise.resolve();
 
   /** @param path is made if it is not there */

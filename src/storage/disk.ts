@@ -46,7 +46,7 @@ export class DiskStores implements Stores {
   readonly #stopping: AbortSignal;
   readonly #stores = new Map<string, DiskStore<unknown>>();
   readonly #tallies = new Map<string, Tally>();
-  /** Undefined is no change: a commit for its own sake. */
+  /** Undefined is no change: it makes an empty commit. */
   readonly #commits: GroupCommit<Change | undefined, boolean>;
   readonly #requireOpen = () => {
     if (this.#stopped !== undefined) throw closed();
@@ -116,14 +116,14 @@ export class DiskStores implements Stores {
   }
 
   /**
-   * One more commit behind the last, which brings the page that makes that one the newest to the disk: a power failure
-   * in a quiet moment does not undo it, and the file has no older state to fall back to where that page is damaged.
+   * One more commit after the last. It flushes the page that makes the last commit the newest: so a power failure in a
+   * quiet moment does not undo it, and a damaged page cannot bring an older state back.
    */
   async #seal(): Promise<void> {
     clearTimeout(this.#sealTimer);
     this.#sealTimer = undefined;
     if (this.#commits.isWaiting) return;
-    // That nothing can be written, the next change is told.
+    // If nothing can be written, the next change rejects.
     await this.#commits.add(undefined, 0).catch(() => undefined);
   }
 
@@ -143,8 +143,8 @@ export class DiskStores implements Stores {
             continue;
           }
           const { table, name, key, record } = change;
-          const place = `${name} ${key.toString('latin1')}`;
-          const previous = changed.has(place) ? changed.get(place) : table.get(key);
+          const changedKey = `${name} ${key.toString('latin1')}`;
+          const previous = changed.has(changedKey) ? changed.get(changedKey) : table.get(key);
           const tally = this.#tallies.get(name);
           if (previous !== undefined) tally?.remove(previous);
           if (record !== undefined) tally?.add(record);

@@ -71,7 +71,7 @@ export class GroupCommit<T, R> {
     try {
       return await this.#options.commit(items);
     } catch (error) {
-      // Who comes back now is not behind it any more.
+      // Items that are added from now on are not behind it.
       this.#group = undefined;
       this.#failures++;
       this.#failure = error;

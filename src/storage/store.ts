@@ -29,7 +29,7 @@ export interface Stores {
 
 const MAX_KEY_BYTES = 1000;
 
-/** What calls are rejected with after `stop`. */
+/** The error of calls after `stop`. */
 export function closed(): Error {
   return new Error('the stores are closed');
 }
@@ -45,15 +45,12 @@ export function keyBytes(key: string): Buffer {
   return bytes;
 }
 
-/**
- * The bytes of a bound of a range; of a long one as many as it takes to tell which keys are before it. It may be any
- * text.
- */
+/** The bytes of a range's bound, which may be any text. More bytes than a key has would change nothing. */
 export function boundBytes(bound: string): Buffer {
   return Buffer.from(bound).subarray(0, MAX_KEY_BYTES + 1);
 }
 
-/** The JSON of a value. Throws for one that JSON cannot carry. */
+/** The JSON of a value. Throws if JSON cannot carry it. */
 export function valueJson(value: unknown): string {
   let json: string | undefined;
   let cause: unknown;
