@@ -13,7 +13,8 @@ import { makeStores, newDirectory, openStores } from './disk-stores.js';
 
 const USES_DIRECTORY = fileURLToPath(new URL('use-directory.js', import.meta.url));
 const IN_USE = /^Another process is using .*DATA_DIR of its own\.$/;
-const NOT_WRITABLE = /is a file, not a directory; choose another DATA_DIR\.$/;
+const IS_FILE = /is a file, not a directory; choose another DATA_DIR/;
+const NOT_WRITABLE = /^The directory .* cannot be written \(.+\); .*another DATA_DIR\.$/;
 
 /** What another process says that wants to use it: `used`, or why it cannot. */
 function saidByAnother(path: string): string {
@@ -113,8 +114,8 @@ describe('a data directory', () => {
     const file = join(newDirectory(), 'file');
     writeFileSync(file, '');
     for (const path of [file, join(file, 'below')]) {
-      await expect(new DataDirectory(path).use()).rejects.toThrow(NOT_WRITABLE);
-      await expect(makeStores(path).start()).rejects.toThrow(NOT_WRITABLE);
+      await expect(new DataDirectory(path).use()).rejects.toThrow(IS_FILE);
+      await expect(makeStores(path).start()).rejects.toThrow(IS_FILE);
       await expect(makeStores(path).start()).rejects.toBeInstanceOf(StartError);
     }
   });
