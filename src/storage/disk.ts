@@ -77,6 +77,8 @@ export class DiskStores implements Stores {
       this.#identity = await FileIdentity.of(this.#path);
     } catch (error) {
       await this.#directory.release();
+      if (this.#stopping.aborted)
+        throw new StartError('Postroom was told to stop while it opened its stores.');
       throw new StartError(
         `The file ${this.#path} cannot be opened: ${reasonOf(error)}. If the disk is full, make room. If the file is damaged, move it away; a new one will be made.`,
         { cause: error },

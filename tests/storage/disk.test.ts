@@ -1,5 +1,5 @@
 import { spawnSync } from 'node:child_process';
-import { rmSync } from 'node:fs';
+import { rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from '@jest/globals';
@@ -30,6 +30,16 @@ describe('stores on the disk', () => {
     const third = stores.open<number>('third');
     await Promise.all([second.put('a', 1), third.put('a', 2), ...putting]);
     expect([await second.get('a'), await third.get('a'), await first.get('key 7')]).toEqual([1, 2, -8]);
+  });
+
+  it('do not call their file damaged where the server is to stop while it is opened', async () => {
+    const directory = newDirectory();
+    writeFileSync(join(directory, 'stores.lmdb'), 'nothing that could be opened');
+    const stopping = new AbortController();
+    const starting = makeStores(directory, stopping.signal).start();
+    stopping.abort();
+    await expect(starting).rejects.toThrow(/^Postroom was told to stop while it opened its stores\.$/);
+    await expect(makeStores(directory).start()).rejects.toThrow(/cannot be opened/);
   });
 
   it('take nothing more once their file was removed: what is written then is lost', async () => {
