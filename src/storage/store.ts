@@ -1,6 +1,7 @@
 /**
  * A small map, ordered by its keys: by their bytes in UTF-8. A key has 1 to 1,000 bytes; a value is anything that JSON
- * can carry. Calls that do not wait for each other take effect in their order.
+ * can carry. Changes that do not wait for each other take effect in their order. A read finds what was durable before
+ * it, or something newer.
  */
 export interface Store<V> {
   /** Sets a value. Resolves when it is durable. If it rejects, the value may be durable or not. */
