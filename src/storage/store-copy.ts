@@ -1,6 +1,6 @@
 /** node store-copy.js <file> <process>: the script for `renewFile`. */
 import { existsSync, statSync } from 'node:fs';
-import { open } from 'lmdb';
+import { open, type RootDatabase } from 'lmdb';
 import { openFile, openTable, type Table } from './disk.js';
 import { writeCopy } from './renew.js';
 import { jsonOf, Tally } from './store-record.js';
@@ -35,13 +35,16 @@ function tablesOf(path: string): StoredTable[] {
     if (!names.delete(`store ${name}`)) throw new Error(`its table "store ${name}" is missing`);
     return { name, table: openTable(root, name), tally: String(value) };
   });
-  // Nothing was put into them yet.
-  const unused = [...names].map(tableName => {
-    const [, name] = /^store (.+)$/.exec(tableName) ?? [];
-    if (name === undefined) throw new Error(`its table "${tableName}" is not known to this version`);
-    return { name, table: openTable(root, name), tally: String(new Tally()) };
-  });
-  return [...found, ...unused];
+  for (const name of names) requireUnused(root, name);
+  return found;
+}
+
+/** Throws unless nothing was put into the table: only such tables have no tally. They are not copied. */
+function requireUnused(root: RootDatabase, tableName: string): void {
+  const [, name] = /^store (.+)$/.exec(tableName) ?? [];
+  if (name === undefined) throw new Error(`its table "${tableName}" is not known to this version`);
+  for (const _ of openTable(root, name).getKeys({ limit: 1 }))
+    throw new Error(`the tally of its table "${tableName}" is missing`);
 }
 
 async function copyTable(source: Table, target: Table, expected: string): Promise<void> {
