@@ -10,9 +10,10 @@ import { makeStores, newDirectory, openStores } from './disk-stores.js';
 /**
  * DAMAGES=1000  how many damages the file gets
  * SEED=7        the same damages again. Pages may lie elsewhere in each new file: to see the same file again, keep it
+ * TALLY=1       tells what became of them
  * KEEP=folder   where to put damaged files that were neither refused nor served whole
  */
-const DAMAGES = Number(process.env.DAMAGES ?? 120);
+const DAMAGES = Number(process.env.DAMAGES ?? 105);
 const SEED = Number(process.env.SEED ?? Date.now() % 1_000_000);
 const { KEEP } = process.env;
 

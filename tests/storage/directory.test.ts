@@ -1,8 +1,8 @@
-import { describe, expect, it } from '@jest/globals';
 import { spawnSync } from 'node:child_process';
 import { existsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { describe, expect, it } from '@jest/globals';
 import { pino } from 'pino';
 import { DiskJournal } from '../../src/journal/disk.js';
 import { systemClock } from '../../src/model/clock.js';
@@ -73,9 +73,9 @@ describe('a data directory', () => {
     const path = newDirectory();
     const directory = new DataDirectory(path);
     await directory.use();
-    for (let round = 0; round < 5; round++) {
+    for (let round = 0; round < 20; round++) {
       const released = directory.release();
-      for (let microtask = 0; microtask < round; microtask++) await undefined;
+      for (let microtask = 0; microtask < round % 10; microtask++) await undefined;
       await directory.use();
       await released;
       await expect(new DataDirectory(path).use()).rejects.toThrow(IN_USE);

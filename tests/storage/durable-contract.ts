@@ -119,9 +119,7 @@ class Known {
 
   check(found: ReadonlyMap<string, Thing>): void {
     for (const [key, { lane, number, length, text }] of found) {
-      expect(
-        ['thing', 'last'].map(kind => (kind === 'last' ? `last ${lane}` : `thing ${lane} ${number}`)),
-      ).toContain(key);
+      expect([`thing ${lane} ${number}`, `last ${lane}`]).toContain(key);
       expect(text).toBe('x'.repeat(length));
     }
     for (const [key, state] of this.#state) {

@@ -1,4 +1,4 @@
-import { beforeAll, afterEach, expect, it } from '@jest/globals';
+import { afterEach, beforeAll, expect, it } from '@jest/globals';
 import { RedisStores } from '../../src/storage/redis.js';
 import { BROKER_TIMEOUT } from '../support/broker.js';
 import { startProxy } from '../support/proxy.js';
