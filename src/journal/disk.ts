@@ -192,11 +192,12 @@ export class DiskJournal implements Journal {
   async #close(): Promise<void> {
     clearInterval(this.#trimTimer);
     clearInterval(this.#probeTimer);
-    clearTimeout(this.#sealTimer);
     this.#available = false;
     if (this.#file === undefined) return;
     await this.#commits.idle();
     await this.#trimming;
+    clearTimeout(this.#sealTimer);
+    if (this.#sealTimer !== undefined) await this.#writeProbe();
     const file = this.#file;
     this.#file = undefined;
     try {
@@ -238,6 +239,10 @@ export class DiskJournal implements Journal {
   async #seal(): Promise<void> {
     this.#sealTimer = undefined;
     if (this.#commits.isWaiting || this.#closing !== undefined) return;
+    await this.#writeProbe();
+  }
+
+  async #writeProbe(): Promise<void> {
     await this.#probeFile().catch(async (error: unknown) => this.#fail(await commitError(error)));
   }
 

@@ -21,6 +21,8 @@ export function clusterContract(
     const clusters = nodes.map(node => join(name, node, () => `report of ${node}`));
     joined.push(...clusters);
     await Promise.all(clusters.map(cluster => cluster.start()));
+    // Those that start together get to know each other with the next heartbeat.
+    await until(() => clusters.every(cluster => cluster.nodes().length === nodes.length));
     return clusters;
   }
 
