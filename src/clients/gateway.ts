@@ -133,7 +133,7 @@ export class Gateway {
   /** Throws a Problem if the client may not connect. */
   #protocolFor(request: IncomingMessage): Protocol {
     const { origin, upgrade } = request.headers;
-    if (upgrade?.toLowerCase() !== 'websocket')
+    if (upgrade?.toLowerCase() !== 'websocket' || request.httpVersion !== '1.1')
       throw new Problem(
         'invalid_request',
         'This server speaks HTTP/1.1 and WebSocket; send the request without the Upgrade header (in PHP: CURLOPT_HTTP_VERSION => CURL_HTTP_VERSION_1_1).',

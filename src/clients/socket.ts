@@ -7,6 +7,9 @@ const EMPTY = Buffer.alloc(0);
 // A write may take so many heartbeats: with the defaults, 1 MiB at 4 KiB a second.
 const MAX_STUCK_BEATS = 10;
 
+// In this time the close frame leaves.
+const ABANDON_MS = 1000;
+
 /** The close code and text of a protocol for each reason. */
 export type Closing = (reason: CloseReason) => { readonly code: number; readonly text: string };
 
@@ -26,6 +29,7 @@ export class WsSocket implements Socket {
   /** Reasons to read nothing. */
   #isFull = false;
   #isHeld = false;
+  #isAbandoned = false;
 
   /** @param net the socket that was handed to `handleUpgrade` */
   constructor(ws: WebSocket, net: NetSocket, closing: Closing) {
@@ -75,7 +79,19 @@ export class WsSocket implements Socket {
     this.#resume();
   }
 
+  /**
+   * The peer broke the protocol, and ws has sent a close frame. Reads nothing more, and drops the connection soon: ws
+   * would read for 30 s, as fast as the peer can send.
+   */
+  abandon(): void {
+    this.#isAbandoned = true;
+    // After ws, which resumes reading to wait for the peer's close frame.
+    process.nextTick(() => this.#net.pause());
+    setTimeout(() => this.#net.destroy(), ABANDON_MS).unref();
+  }
+
   #resume(): void {
+    if (this.#isAbandoned) return;
     if (!this.#isFull && !this.#isHeld) this.#ws.resume();
   }
 

@@ -22,10 +22,11 @@ export function bodyFormatOf({ headers }: IncomingMessage): 'json' | 'form' {
   const { charset } = parameters;
   if (charset !== undefined && !CHARSETS.includes(charset.toLowerCase()))
     throw new Problem('unsupported_media_type', `The charset is ${charset}; send UTF-8.`);
-  if (headers['content-encoding'] !== undefined && headers['content-encoding'] !== 'identity')
+  const transfer = headers['transfer-encoding']?.toLowerCase() ?? 'chunked';
+  if ((headers['content-encoding'] ?? 'identity') !== 'identity' || transfer !== 'chunked')
     throw new Problem(
       'unsupported_media_type',
-      'Compressed bodies are not taken; send it without Content-Encoding.',
+      'Compressed bodies are not taken; send it without Content-Encoding and Transfer-Encoding.',
     );
   return type === FORM_TYPE ? 'form' : 'json';
 }

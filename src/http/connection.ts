@@ -5,6 +5,7 @@ import { Socket } from 'node:net';
 const PIECE_BYTES = 2048;
 
 const { push } = Socket.prototype;
+const EMPTY = Buffer.alloc(0);
 
 /** A connection calls these. */
 export interface ConnectionEvents {
@@ -62,10 +63,12 @@ export class HttpConnection {
     const { socket } = this;
     this.#isReleased = true;
     socket.push = push;
+    // The last piece did not go through `push`. Without a push the socket would never read again.
+    if (this.#held !== undefined) socket.push(EMPTY);
     socket.off('data', ignore);
     socket.setTimeout(0);
     if (this.#hasEnded) socket.push(null);
-    return this.#held ?? Buffer.alloc(0);
+    return this.#held ?? EMPTY;
   }
 
   /** Makes node:http read through `push`. Otherwise it reads natively, and takes everything that comes. */

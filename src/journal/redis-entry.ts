@@ -7,8 +7,8 @@ export type Fields = readonly string[];
 
 /** An entry of the stream. Its notification is unpacked on access. */
 export interface StreamEntry extends IdMoment {
-  /** Id of the entry before it in the stream. */
-  readonly previous: string;
+  /** The entry before it in the stream. */
+  readonly previous: IdMoment;
   /** The node that appended it, and that node's number for it. */
   readonly node: string;
   readonly number: number;
@@ -26,7 +26,7 @@ export function entryOf(id: string, fields: Fields): StreamEntry {
   if (data === undefined || fields[10] !== 'n') throw new Error('its fields are others');
   return {
     ...idMoment(id),
-    previous,
+    previous: idMoment(previous),
     node,
     number: Number(number),
     get notification() {

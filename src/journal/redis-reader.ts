@@ -7,7 +7,7 @@ import { nextTurn } from '../model/turns.js';
 import { type RedisClient, untilReady } from '../redis/client.js';
 import { deliver } from './deliver.js';
 import type { Follower } from './journal.js';
-import { entryOf, type Fields, type IdMoment, idMoment, type StreamEntry } from './redis-entry.js';
+import { entryOf, type Fields, type IdMoment, type StreamEntry } from './redis-entry.js';
 
 const BLOCK_MS = 1000;
 const PAUSE_MS = 100;
@@ -32,6 +32,8 @@ export class RedisReader {
   readonly #options: RedisReaderOptions;
   #follower: Follower | undefined;
   #last: IdMoment = { id: '0-0', time: 0, sequence: 0 };
+  /** The id of the newest entry read, delivered or skipped. */
+  #position = '0-0';
   #failingSince: number | undefined;
   #isFollowing = false;
 
@@ -56,9 +58,12 @@ export class RedisReader {
   async load(follower: Follower, floor: IdMoment): Promise<number> {
     const { redis, key } = this.#options;
     this.#follower = follower;
-    if (compareMoments(floor, this.#last) > 0) this.#last = floor;
+    if (compareMoments(floor, this.#last) > 0) {
+      this.#last = floor;
+      this.#position = floor.id;
+    }
     for (let loaded = 0; ; ) {
-      const page = (await redis.xrange(key, `(${this.#last.id}`, '+', 'COUNT', PAGE)) as Reply;
+      const page = (await redis.xrange(key, `(${this.#position}`, '+', 'COUNT', PAGE)) as Reply;
       for (const [id, fields] of page) this.#take(id, fields);
       loaded += page.length;
       if (page.length < PAGE) return loaded;
@@ -85,7 +90,7 @@ export class RedisReader {
 
   async #readNext(): Promise<void> {
     const { redis, key } = this.#options;
-    const replies = await redis.xread('COUNT', PAGE, 'BLOCK', BLOCK_MS, 'STREAMS', key, this.#last.id);
+    const replies = await redis.xread('COUNT', PAGE, 'BLOCK', BLOCK_MS, 'STREAMS', key, this.#position);
     for (const [id, fields] of (replies?.[0]?.[1] ?? []) as Reply) this.#take(id, fields);
     // Asks again after this turn's writes. Then Redis has all entries that came meanwhile: fewer, larger turns.
     await nextTurn();
@@ -96,8 +101,9 @@ export class RedisReader {
     const entry = this.#read(id, fields);
     if (entry === undefined) return;
     const { time, sequence, previous, node } = entry;
-    if (previous !== this.#last.id) this.#passOver(idMoment(previous));
+    if (previous.id !== this.#last.id) this.#passOver(previous);
     this.#last = entry;
+    this.#position = id;
     const notification = this.#options.ownOf(entry) ?? entry.notification;
     deliver(this.#follower, { id: entry.id, time, sequence, node, notification }, this.#options.log);
   }
@@ -107,7 +113,7 @@ export class RedisReader {
     try {
       return entryOf(id, fields);
     } catch (error) {
-      this.#last = idMoment(id);
+      this.#position = id;
       this.#options.log.error(
         { id, reason: reasonOf(error) },
         'the Redis journal has an entry that is none of ours',

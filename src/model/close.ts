@@ -10,5 +10,5 @@ export type CloseReason =
   | 'invalid_token'
   | 'removed';
 
-/** Why a connection has ended: the server closed it, the client did, or it broke. */
-export type EndReason = CloseReason | 'client' | 'lost';
+/** Why a connection has ended: the server closed it, the client did or broke the protocol, or the network broke. */
+export type EndReason = CloseReason | 'client' | 'protocol_error' | 'lost';

@@ -38,6 +38,8 @@ export async function renewFile(
       const args = [script, path, String(process.pid), ...extra];
       execFile(process.execPath, args, options, (error, stdout) => {
         if (error === null) resolve();
+        else if (error.signal === 'SIGKILL')
+          reject(new Error('the process that reads it was killed, for want of memory or of time; try again'));
         else reject(new Error(stdout.trim() || 'its contents cannot be read'));
       });
     });

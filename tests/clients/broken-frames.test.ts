@@ -1,7 +1,7 @@
 import { describe, expect, it } from '@jest/globals';
 import { connect } from '../support/client.js';
 import { startServer } from '../support/server.js';
-import { clientFrame, OPCODE, rawConnect } from './raw.js';
+import { clientFrame, OPCODE, RawClient, rawConnect, tcp, upgradeRequest } from './raw.js';
 
 async function open(settings: Record<string, string> = {}) {
   const server = await startServer(settings);
@@ -126,5 +126,22 @@ describe('frames that cannot be taken', () => {
     client.send('{"type":"subscribe","room":"\\ud800","ref":"\\udc00"}');
     expect(await client.nextText()).toMatch(/"room":"\\ud800","ref":"\\udc00"/);
     await client.quiet();
+  });
+});
+
+describe('frames in one piece with the upgrade', () => {
+  // Around the bytes that node:http gets at a time.
+  it.each([1, 50, 88, 89, 90, 91, 92, 100, 500])('are all answered, and later ones too: %d', async count => {
+    const server = await startServer();
+    const socket = await tcp(server.url);
+    const frames = Array.from({ length: count }, (_, ref) =>
+      clientFrame(JSON.stringify({ type: 'ping', ref })),
+    );
+    socket.write(Buffer.concat([Buffer.from(upgradeRequest('/ws')), ...frames]));
+    const client = new RawClient(socket);
+    expect(await client.nextJson()).toMatchObject({ type: 'welcome' });
+    for (let ref = 0; ref < count; ref++) expect(await client.nextJson()).toEqual({ type: 'pong', ref });
+    client.send({ type: 'ping', ref: 'later' });
+    expect(await client.nextJson()).toEqual({ type: 'pong', ref: 'later' });
   });
 });

@@ -174,6 +174,40 @@ describeWith(['redis'], 'JOURNAL=redis', () => {
     expect(away.skipped).toEqual([]);
   });
 
+  it('skips what another program puts into its stream, whatever that looks like', async () => {
+    const prefix = newPrefix();
+    const one = await open(prefix);
+    const client = new Redis(redis.url);
+    const entries = `{${prefix}}:journal:entries`;
+    const ours = (previous: string) =>
+      [
+        'p',
+        previous,
+        'o',
+        'x',
+        's',
+        '1',
+        'w',
+        '1',
+        'k',
+        '',
+        'n',
+        '[["room:a"],"e",[],null]',
+        'd',
+        '1',
+      ] as const;
+    await one.journal.append(notification('1'));
+    await client.xadd(entries, '*', 'hello', 'world');
+    await client.xadd(entries, '*', ...ours('garbage'));
+    await client.xadd(entries, '*', ...ours(''));
+    await one.journal.append(notification('2'));
+    await until(() => one.delivered.length === 2);
+    const two = await open(prefix);
+    expect(datas(two.delivered)).toEqual(['1', '2']);
+    expect(one.skipped).toEqual([]);
+    client.disconnect();
+  });
+
   it('gives ids that are newer than all that a node has delivered, also where Redis forgot those and its clock is behind', async () => {
     const prefix = newPrefix();
     const one = await open(prefix);

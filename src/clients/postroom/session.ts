@@ -60,9 +60,10 @@ export function openSession(
   admission: Admission | TokenError,
   requested: Requested,
 ): void {
-  ws.on('error', error =>
-    context.log.debug({ reason: error.message }, 'client broke the protocol or the connection'),
-  );
+  ws.on('error', error => {
+    context.log.debug({ reason: error.message }, 'client broke the protocol');
+    socket.abandon();
+  });
   if (admission instanceof TokenError) {
     socket.write(errorFrame('invalid_token', `${admission.message}.`));
     return socket.close(closeReasonOf(admission));
@@ -119,6 +120,7 @@ class Session implements Timer {
     this.#connection = this.#open(requested);
     ws.on('message', (data, isBinary) => this.#receive(data, isBinary));
     ws.on('close', code => this.#forget(code));
+    ws.on('error', () => this.#context.postroom.disconnect(this.#connection, 'protocol_error'));
     // Random from the start: thousands that come back together must not be pinged together.
     context.timers.add(this, 1 + Math.random() * (context.settings.pingSeconds - 1));
     admission.watchExpiry(this.#connection);
