@@ -7,25 +7,20 @@ import { BROADCAST } from '../model/address.js';
 import { waitBriefly } from '../model/pause.js';
 import type { Patterns } from '../model/pattern.js';
 import { Problem, unavailable } from '../model/problem.js';
-import { Turns } from '../model/turns.js';
+import { FairTurns } from '../model/turns.js';
 import { Admission, type AdmissionContext } from './admission.js';
 import type { Opening, Protocol, Upgrade } from './protocol.js';
 
 const RETRY_AFTER_SECONDS = 5;
 const DRAIN_STEP_MS = 100;
+// Of the 10 ms in which the listener takes requests in a turn.
+const TURN_MS = 2;
 // How long to wait for peers that do not answer the closing handshake.
 const CLOSE_TIMEOUT_MS = 2000;
 
 export interface GatewaySettings {
   readonly allowedOrigins: Patterns;
   readonly maxConnections: number;
-}
-
-/** A client that waits until this node has caught up with its cursor. */
-interface Waiting {
-  readonly upgrade: Upgrade;
-  readonly opening: Opening;
-  readonly admission: Admission;
 }
 
 /** Lets clients in, whatever protocol they speak, and disconnects them at the end. */
@@ -36,8 +31,8 @@ export class Gateway {
   /** Sockets that were let in and have not closed yet. */
   readonly #sockets = new Set<Socket>();
   #isClosing = false;
-  /** Many clients may have waited for the same entry. */
-  readonly #turns = new Turns<Waiting>(waiting => this.#enter(waiting));
+  /** Opening connections is the most expensive request: other requests must not wait behind many of them. */
+  readonly #turns = new FairTurns(TURN_MS);
   /** Called when the last socket has closed. */
   #onEmpty: (() => void) | undefined;
   /** Called with a closed socket as `this`. */
@@ -60,7 +55,9 @@ export class Gateway {
     try {
       const protocol = this.#protocolFor(request);
       this.#add(socket);
-      this.#admit({ request, socket, head }, protocol.read(request));
+      const upgrade = { request, socket, head };
+      const turn = { goOn: () => this.#enter(upgrade, () => this.#admit(upgrade, protocol.read(request))) };
+      if (!this.#turns.mustWait(turn)) turn.goOn();
     } catch (error) {
       if (error instanceof Problem) this.#refuse(request, socket, error);
       else this.#fail(socket, error);
@@ -97,7 +94,9 @@ export class Gateway {
       return opening.open(upgrade, admission);
     postroom
       .catchUp(since)
-      .then(() => this.#turns.push({ upgrade, opening, admission }))
+      .then(() =>
+        this.#turns.wait({ goOn: () => this.#enter(upgrade, () => opening.open(upgrade, admission)) }),
+      )
       .catch(error => this.#fail(upgrade.socket, error));
   }
 
@@ -113,12 +112,12 @@ export class Gateway {
     }
   }
 
-  #enter({ upgrade, opening, admission }: Waiting): void {
-    const { request, socket } = upgrade;
+  /** Goes on with a client that may have waited. Never throws. */
+  #enter({ request, socket }: Upgrade, goOn: () => void): void {
     try {
       // The server may have begun to stop meanwhile.
       if (this.#isClosing) this.#refuse(request, socket, shuttingDown());
-      else if (!socket.destroyed) opening.open(upgrade, admission);
+      else if (!socket.destroyed) goOn();
     } catch (error) {
       this.#fail(socket, error);
     }

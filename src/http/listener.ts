@@ -22,6 +22,8 @@ const KEEP_ALIVE_MS = 75_000;
 // A peer that takes nothing of its answer for so long is dropped; if it took a part, after twice as long.
 const STUCK_MS = 10_000;
 const CHECK_MS = 500;
+// Twice what others get in a turn of the event loop: a short request must not wait long behind many expensive ones.
+const TURN_MS = 10;
 // After a restart, thousands come back at once. The system may be set to take fewer (somaxconn).
 const BACKLOG = 65535;
 // Permissions of a socket's file. Who may write to it may post, so only its owner and its group may.
@@ -58,7 +60,7 @@ export class Listener {
   readonly #idle = new Set<HttpConnection>();
   /** Called with a closed socket as `this`. */
   readonly #forget: (this: Socket) => void;
-  readonly #turns = new FairTurns();
+  readonly #turns = new FairTurns(TURN_MS);
   #isStopping = false;
 
   constructor(options: ListenerOptions) {

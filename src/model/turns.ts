@@ -10,16 +10,19 @@ export const TURN_MS = 5;
 export class Turns<T> {
   readonly #serve: (item: T) => void;
   readonly #done: () => void;
+  readonly #turnMs: number;
   readonly #items = new Fifo<T>();
   #isScheduled = false;
 
   /**
    * @param serve must not throw
    * @param done called at the end of each turn in which something was to be done
+   * @param turnMs how long it works in one turn, in milliseconds; one item may make it longer
    */
-  constructor(serve: (item: T) => void, done: () => void = () => undefined) {
+  constructor(serve: (item: T) => void, done: () => void = () => undefined, turnMs = TURN_MS) {
     this.#serve = serve;
     this.#done = done;
+    this.#turnMs = turnMs;
   }
 
   push(item: T): void {
@@ -37,7 +40,7 @@ export class Turns<T> {
 
   readonly #work = (): void => {
     this.#isScheduled = false;
-    const end = performance.now() + TURN_MS;
+    const end = performance.now() + this.#turnMs;
     // Items that are pushed meanwhile belong to the next turn.
     for (let left = this.#items.size; left > 0; left--) {
       this.#serve(this.#items.shift() as T);
@@ -55,18 +58,25 @@ export interface Waiting {
 }
 
 /**
- * Shares the event loop fairly if many peers send at once: each turn takes input for 5 ms. Later input waits for one of
- * the next turns, in order.
+ * Shares the event loop fairly if many peers send at once: each turn takes input for some milliseconds. Later input
+ * waits for one of the next turns, in order.
  */
 export class FairTurns {
-  readonly #waiting = new Turns<Waiting>(item => item.goOn());
+  readonly #waiting: Turns<Waiting>;
+  readonly #turnMs: number;
   #end: number | undefined;
+
+  /** @param turnMs how long new input is taken in one turn, in milliseconds; input that has waited gets as long again */
+  constructor(turnMs = TURN_MS) {
+    this.#turnMs = turnMs;
+    this.#waiting = new Turns(item => item.goOn(), undefined, turnMs);
+  }
 
   /** Whether this turn has no time left for an item. Then `goOn` is called in a later turn. */
   mustWait(item: Waiting): boolean {
     const now = performance.now();
     if (this.#end === undefined) {
-      this.#end = now + TURN_MS;
+      this.#end = now + this.#turnMs;
       setImmediate(() => {
         this.#end = undefined;
       });
