@@ -25,7 +25,6 @@ export interface Opening {
 
 /** A protocol that clients speak. Each has a folder of its own. */
 export interface Protocol {
-  readonly name: string;
   /** The paths of its addresses. */
   readonly paths: readonly string[];
   /** Reads a request at one of these paths. */

@@ -1,6 +1,11 @@
 import { afterEach, describe, expect, it } from '@jest/globals';
 import type { Cluster } from '../../src/cluster/cluster.js';
 
+/** Waits for something that no event tells. */
+export async function until(holds: () => boolean): Promise<void> {
+  while (!holds()) await new Promise(resolve => setTimeout(resolve, 10));
+}
+
 /**
  * The promises of src/cluster/cluster.ts, for any implementation.
  * @param join returns a node that joins the cluster of the test; stopped by the suite
@@ -28,11 +33,6 @@ export function clusterContract(
 
   function names(cluster: Cluster | undefined): string[] {
     return (cluster?.nodes() ?? []).map(({ node }) => node).sort();
-  }
-
-  /** Waits for things that no event reports. */
-  async function until(holds: () => boolean): Promise<void> {
-    while (!holds()) await new Promise(resolve => setTimeout(resolve, 10));
   }
 
   describe(`the ${kind} cluster`, () => {

@@ -6,7 +6,7 @@ import { BROKER_TIMEOUT } from '../support/broker.js';
 import { startProxy } from '../support/proxy.js';
 import { type RedisServer, startRedis } from '../support/redis-server.js';
 import { describeWith } from '../support/requires.js';
-import { clusterContract } from './cluster-contract.js';
+import { clusterContract, until } from './cluster-contract.js';
 
 const log = pino({ level: 'silent' });
 
@@ -41,9 +41,6 @@ describeWith(['redis'], 'nodes on one Redis', () => {
     const one = join(prefix, 'one');
     const two = join(prefix, 'two', () => '', `redis://127.0.0.1:${network.port}`);
     await Promise.all([one.start(), two.start()]);
-    const until = async (holds: () => boolean) => {
-      while (!holds()) await new Promise(resolve => setTimeout(resolve, 10));
-    };
     await until(() => one.nodes().length === 2);
     network.cut();
     await until(() => one.nodes().length === 1);

@@ -15,7 +15,6 @@ const BEARER_SUBPROTOCOL = /(?:^|,)\s*bearer\.([^,\s]+)/;
 
 /** Our protocol (docs/protocol.md). A plain `new WebSocket` can speak it. */
 export class PostroomProtocol implements Protocol {
-  readonly name = PROTOCOL;
   readonly paths = ['/', '/ws'];
   readonly #context: SessionContext;
   readonly #server: WebSocketServer;
