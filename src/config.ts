@@ -210,6 +210,11 @@ const Settings = z.object({
   MAX_CONNECTIONS: whole(100000, 1, 10_000_000),
   MAX_HTTP_CONNECTIONS: whole(50000, 10, 10_000_000),
   MAX_CONNECTIONS_PER_USER: whole(10000, 1, 10_000_000),
+  PRESENCE_ROOMS: list(['presence.*', 'presence-*']).transform(rooms =>
+    rooms.join() === 'none' ? [] : rooms,
+  ),
+  PRESENCE_GRACE_SECONDS: whole(3, 0, 3600),
+  MAX_PRESENCE_MEMBERS: whole(1000, 1, 100_000),
   MAX_ROOMS_PER_CONNECTION: whole(100, 0, 1000),
   MAX_BUFFERED_BYTES: whole(1024 * 1024, 1024, 1024 ** 3),
   PING_SECONDS: whole(25, 1, 3600),

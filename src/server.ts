@@ -9,7 +9,7 @@ import { Postroom } from './core/postroom.js';
 import { type ListenAddress, Listener } from './http/index.js';
 import { type Journal, journals } from './journal/index.js';
 import { type Caller, callerAddress } from './model/network-address.js';
-import { type Clock, systemClock } from './model/clock.js';
+import { type Clock, systemAfter, systemClock } from './model/clock.js';
 import { notificationParser } from './model/notification.js';
 import { waitBriefly } from './model/pause.js';
 import { Patterns } from './model/pattern.js';
@@ -130,6 +130,13 @@ async function coreOf({ config, log, clock, stopping, isShared, failed }: Base) 
     retention,
     maxBufferedBytes,
     isShared,
+    presence: {
+      rooms: new Patterns(config.PRESENCE_ROOMS),
+      graceMs: config.PRESENCE_GRACE_SECONDS * 1000,
+      maxMembers: config.MAX_PRESENCE_MEMBERS,
+    },
+    clock,
+    after: systemAfter,
     failed,
   });
   handleDisconnects(cluster, postroom);

@@ -4,6 +4,8 @@ import { Patterns } from '../model/pattern.js';
 export interface Identity {
   /** The token's `sub`; undefined if there is none. */
   readonly user: string | undefined;
+  /** The token's `info`, a JSON object: what members of a presence room see of the user. */
+  readonly info: string | undefined;
   /** Rooms that the token allows. */
   readonly rooms: Patterns;
   /** The token's `exp`, seconds since the epoch; undefined without a token. */
@@ -11,7 +13,12 @@ export interface Identity {
 }
 
 /** A connection without a token. */
-export const ANONYMOUS: Identity = { user: undefined, rooms: new Patterns([]), expires: undefined };
+export const ANONYMOUS: Identity = {
+  user: undefined,
+  info: undefined,
+  rooms: new Patterns([]),
+  expires: undefined,
+};
 
 /** Whether an identity may join a room: its own patterns or the public ones must match. */
 export function mayJoin(identity: Identity, publicRooms: Patterns, room: string): boolean {

@@ -31,6 +31,7 @@ interface Verifier {
 const MAX_PATTERN_CHARACTERS = 200;
 
 const MAX_PATTERNS = 1000;
+const MAX_INFO_BYTES = 1024;
 // In seconds, this is after the year 5000. A larger `exp` was meant in milliseconds.
 const MAX_EXP = 1e11;
 
@@ -56,6 +57,15 @@ const Claims = z.object({
     })
     .transform(rooms => new Patterns(rooms))
     .default(new Patterns([])),
+  info: z
+    .record(z.string(), z.unknown(), {
+      error: 'must be a JSON object (PHP makes [] of an empty array: leave info out instead)',
+    })
+    .transform(info => JSON.stringify(info))
+    .refine(info => Buffer.byteLength(info) <= MAX_INFO_BYTES, {
+      error: `may have ${MAX_INFO_BYTES} bytes of JSON, this one has more`,
+    })
+    .optional(),
 });
 
 /** The library's messages in words for a programmer. */
@@ -135,8 +145,8 @@ function identityOf(payload: string | jwt.JwtPayload): Identity {
         : 'the claims are no JSON object',
     );
   }
-  const { sub, exp, rooms } = claims.data;
-  return { user: sub, rooms, expires: exp };
+  const { sub, exp, rooms, info } = claims.data;
+  return { user: sub, info, rooms, expires: exp };
 }
 
 /** Whether another key may accept the token: this key did not sign it. */

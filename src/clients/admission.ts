@@ -1,8 +1,9 @@
+import type { IncomingHttpHeaders } from 'node:http';
 import type { Socket } from 'node:net';
 import type { Logger } from 'pino';
 import { ANONYMOUS, type Identity, mayJoin } from '../auth/identity.js';
 import { CLOCK_TOLERANCE_SECONDS, TokenError, type Tokens } from '../auth/tokens.js';
-import type { Connection } from '../core/connection.js';
+import type { Connection, Peer } from '../core/connection.js';
 import type { Postroom } from '../core/postroom.js';
 import { isRoomName, ROOM_RULE } from '../model/address.js';
 import type { Caller } from '../model/network-address.js';
@@ -12,6 +13,7 @@ import type { Timer, TimerWheel } from './timer-wheel.js';
 
 // A token that lasts longer is checked again after a day.
 const LONGEST_WAIT_SECONDS = 24 * 60 * 60;
+const MAX_USER_AGENT = 300;
 
 /** The shared parts of all admissions. */
 export interface AdmissionContext {
@@ -38,22 +40,30 @@ export interface RoomRefusal {
 }
 
 /** Who a client is, which rooms it may join, and until when. It is the same in every protocol. */
-export class Admission {
+export class Admission implements Peer {
   readonly #context: AdmissionContext;
   readonly #socket: Socket;
   readonly #forwardedFor: string | undefined;
+  readonly userAgent: string | undefined;
   #identity: Identity = ANONYMOUS;
   #expiry: Timer | undefined;
 
-  /** @param forwardedFor the header `X-Forwarded-For` of the client's request */
-  constructor(context: AdmissionContext, socket: Socket, forwardedFor: string | undefined) {
+  /** @param headers of the client's request */
+  constructor(context: AdmissionContext, socket: Socket, headers: IncomingHttpHeaders) {
+    const forwardedFor = headers['x-forwarded-for'];
     this.#context = context;
     this.#socket = socket;
-    this.#forwardedFor = forwardedFor;
+    this.#forwardedFor = forwardedFor && String(forwardedFor);
+    this.userAgent = headers['user-agent']?.slice(0, MAX_USER_AGENT);
   }
 
   get user(): string | undefined {
     return this.#identity.user;
+  }
+
+  /** A JSON object: what members of a presence room see of the user. */
+  get info(): string | undefined {
+    return this.#identity.info;
   }
 
   /** When the token ends, in seconds since the epoch; undefined without a token. */
@@ -61,7 +71,7 @@ export class Admission {
     return this.#identity.expires;
   }
 
-  /** The client's network address, for the log. */
+  /** The client's network address. */
   get address(): string {
     const headers = { 'x-forwarded-for': this.#forwardedFor };
     return this.#context.callerOf({ socket: this.#socket, headers });
@@ -87,10 +97,9 @@ export class Admission {
     const identity = this.#verify(token);
     if (connection.user !== undefined && identity.user !== connection.user) return 'other_user';
     this.#identity = identity;
-    if (connection.user === undefined && identity.user !== undefined) {
-      if (this.isOneTooMany) return 'too_many_connections';
-      this.#context.postroom.identify(connection, identity.user);
-    }
+    if (connection.user === undefined && this.isOneTooMany) return 'too_many_connections';
+    if (identity.user !== undefined)
+      this.#context.postroom.identify(connection, identity.user, identity.info);
     this.watchExpiry(connection);
     return 'renewed';
   }

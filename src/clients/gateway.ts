@@ -101,8 +101,7 @@ export class Gateway {
   }
 
   #admission({ request, socket }: Upgrade, token: string | undefined): Admission | TokenError {
-    const forwardedFor = request.headers['x-forwarded-for'];
-    const admission = new Admission(this.#context, socket, forwardedFor && String(forwardedFor));
+    const admission = new Admission(this.#context, socket, request.headers);
     try {
       if (token !== undefined) admission.identify(token);
       return admission;

@@ -5,7 +5,7 @@ import { FrameNode } from './frame-node.js';
 
 /** The coalescer calls these. */
 export interface CoalescerEvents {
-  /** A reading connection has room again: the kernel has taken everything that was written to it. */
+  /** A connection that waits for it has room again: the kernel has taken everything that was written to it. */
   taken(connection: Connection): void;
   /** An error of this server in serving a connection. */
   failed(connection: Connection, error: unknown): void;
@@ -57,7 +57,7 @@ export class Coalescer {
     connection.pending = (connection.pending ?? this.#root).plus(frame);
   }
 
-  /** Calls `taken` when the kernel has taken everything written to a reading connection, even without a frame. */
+  /** Calls `taken` when the kernel has taken everything written to a connection that waits, even without a frame. */
   awaitTaken(connection: Connection): void {
     if (connection.pending !== undefined) return;
     this.#queue.push(connection);
@@ -71,12 +71,12 @@ export class Coalescer {
 
   /** Writes the frames of one connection now, for example before it is closed. */
   flush(connection: Connection): void {
-    const { pending, reading } = connection;
+    const { pending, reading, untold } = connection;
     if (pending === undefined) return;
     connection.pending = undefined;
     if (connection.closed) return;
     this.#counters.writtenBytes += pending.length;
-    if (reading === undefined) connection.socket.write(pending.bytes());
+    if (reading === undefined && untold === undefined) connection.socket.write(pending.bytes());
     else connection.socket.write(pending.bytes(), () => this.#guard(connection, this.#events.taken));
   }
 

@@ -22,6 +22,42 @@ export interface Wire {
   readonly protocol: string;
   /** The bytes of one whole frame. `room` is the room that the entry came through, if it came through one. */
   notification(entry: Entry, room: string | undefined): Buffer;
+  /** Tells a connection that it has joined a room. */
+  subscribed(room: string, start: StartPoint, members: MemberList | undefined): Buffer;
+  /** Tells a connection that it has left a room. */
+  unsubscribed(room: string): Buffer;
+  /** Tells the members of a presence room what has changed. */
+  members(room: string, change: MembersChange): Buffer;
+}
+
+/** A user in a presence room. */
+export interface Member {
+  readonly user: string;
+  /** A JSON object: the token's `info`. */
+  readonly info: string | undefined;
+}
+
+/** The members of a presence room, as a member gets them. */
+export interface MemberList {
+  /** The same array until the members of the room have been told of the next changes. */
+  readonly told: readonly Member[];
+  /** The user of the connection, if the other members have not been told of it yet. */
+  readonly self: Member | undefined;
+}
+
+/** A change of the members of a presence room: of one member, or of all of them. */
+export type MembersChange =
+  | { readonly type: 'joined' | 'changed'; readonly member: Member }
+  | { readonly type: 'left'; readonly user: string }
+  | { readonly type: 'members'; readonly list: MemberList }
+  | { readonly type: 'count'; readonly count: number };
+
+/** Who is at the other end of a connection, for operators. */
+export interface Peer {
+  /** The network address. */
+  readonly address: string;
+  /** The header `User-Agent`. */
+  readonly userAgent: string | undefined;
 }
 
 /** The point where a connection, or a room that it joins, begins. */
@@ -57,28 +93,44 @@ export interface Replay {
   next: number;
 }
 
-/** What the core knows of one connection. Its fields belong to the core; others read only `id`, `user` and `closed`. */
+/** What the core knows of one connection. Its fields belong to the core; others only read them. */
 export class Connection {
   readonly id = newConnectionId();
   readonly socket: Socket;
   readonly wire: Wire;
+  readonly peer: Peer;
+  /** Milliseconds since the epoch. */
+  readonly openedAt: number;
   user: string | undefined;
+  /** A JSON object: what members of a presence room see of the user. */
+  info: string | undefined;
   /** The joined addresses, each with the window's position from which the connection gets its entries. */
   readonly joined = new Map<Address, number>();
   /** Undefined while the connection is live. */
   reading: Reading | undefined;
   /** Entries that came through addresses that were left: the past of another address may contain them too. */
   seen: Seen | undefined;
+  /** Rooms that a backend has put the connection into. They need no token, and do not count for its limit. */
+  assigned: Set<string> | undefined;
+  /** Presence rooms whose members it is to be told anew, as soon as there is room for them. */
+  untold: Set<string> | undefined;
   /** The frames that wait for the end of this turn of the event loop. */
   pending: FrameNode | undefined;
   /** Number of the last delivery that reached this connection. */
   lastDelivery = 0;
   closed = false;
 
-  constructor(socket: Socket, wire: Wire, user: string | undefined) {
+  constructor(
+    socket: Socket,
+    wire: Wire,
+    about: { user: string | undefined; info: string | undefined; peer: Peer; openedAt: number },
+  ) {
     this.socket = socket;
     this.wire = wire;
-    this.user = user;
+    this.user = about.user;
+    this.info = about.info;
+    this.peer = about.peer;
+    this.openedAt = about.openedAt;
   }
 
   /** The addresses that a connection listens to without joining. */

@@ -26,6 +26,8 @@ export class Counters implements Observer {
     add(this.ended, reason, 1);
   }
 
+  identified(): void {}
+
   joined(): void {}
 
   left(): void {}

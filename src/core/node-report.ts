@@ -1,16 +1,18 @@
-/** A node's report about itself to the others, for operators. */
+/** A node's report about itself to the others. */
 export interface NodeReport {
   readonly connections: number;
   /** How far the node is behind the journal, in milliseconds. */
   readonly lagMs: number;
+  /** The version of the members that the node has: others see by it that they have missed a change. */
+  readonly presence: number;
 }
 
-export function writeNodeReport({ connections, lagMs }: NodeReport): string {
-  return `${connections} ${lagMs}`;
+export function writeNodeReport({ connections, lagMs, presence }: NodeReport): string {
+  return `${connections} ${lagMs} ${presence}`;
 }
 
 /** Another version may report more, or less. */
 export function readNodeReport(text: string): NodeReport {
-  const [connections = 0, lagMs = 0] = text.split(' ').map(part => Number(part) || 0);
-  return { connections, lagMs };
+  const [connections = 0, lagMs = 0, presence = 0] = text.split(' ').map(part => Number(part) || 0);
+  return { connections, lagMs, presence };
 }

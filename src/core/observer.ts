@@ -8,6 +8,8 @@ import type { Connection } from './connection.js';
 export interface Observer {
   opened(connection: Connection): void;
   closed(connection: Connection, reason: EndReason): void;
+  /** Its user was set, or the user's `info` has changed. `before` is the user that it had. */
+  identified(connection: Connection, before: string | undefined): void;
   joined(connection: Connection, room: string): void;
   left(connection: Connection, room: string): void;
 }

@@ -5,17 +5,19 @@ import type { CloseReason, EndReason } from '../model/close.js';
 import type { Id } from '../model/id.js';
 import type { Entry, Notification } from '../model/notification.js';
 import { unavailable } from '../model/problem.js';
+import type { After, Clock } from '../model/clock.js';
 import type { Retention } from '../model/retention.js';
 import { inTurns } from '../model/turns.js';
 import { CatchUp } from './catch-up.js';
 import { Coalescer } from './coalescer.js';
-import { Connection, type Socket, type StartPoint, type Wire } from './connection.js';
+import { Connection, type Peer, type Socket, type StartPoint, type Wire } from './connection.js';
 import { Counters } from './counters.js';
 import { Counts } from './counts.js';
 import { Frames } from './frames.js';
 import { Hub } from './hub.js';
 import { readNodeReport, writeNodeReport } from './node-report.js';
 import type { Observer } from './observer.js';
+import { Presence, type PresenceSettings } from './presence/presence.js';
 import { Reader } from './reader.js';
 import { Subscriptions } from './subscriptions.js';
 import { Window } from './window.js';
@@ -39,6 +41,7 @@ export interface Receipt {
 /** The core: puts notifications into the journal, and sends its entries to connections. It needs no server. */
 export class Postroom {
   readonly counters = new Counters();
+  readonly presence: Presence;
   readonly #observers: readonly Observer[];
   readonly #journal: Journal;
   readonly #cluster: Cluster;
@@ -54,6 +57,7 @@ export class Postroom {
   #isLoaded = false;
   #phase: 'starting' | 'open' | 'draining' = 'starting';
   readonly #isShared: boolean;
+  readonly #clock: Clock;
 
   /**
    * @param options.isShared whether other nodes may share the journal
@@ -66,21 +70,27 @@ export class Postroom {
     retention: Retention;
     maxBufferedBytes: number;
     isShared: boolean;
+    presence: PresenceSettings;
+    clock: Clock;
+    after: After;
     observers?: readonly Observer[];
     failed: (error: unknown) => void;
   }) {
-    this.#observers = [this.counters, ...(options.observers ?? [])];
     this.#journal = options.journal;
     this.#cluster = options.cluster;
     this.#counts = new Counts(options.cluster, COUNT_MS);
     this.#isShared = options.isShared;
+    this.#clock = options.clock;
     this.#window = new Window(options.retention, () => this.#journal.now());
     const frames = new Frames();
     const failed = (connection: Connection, error: unknown) => {
       options.failed(error);
       this.close(connection, 'internal');
     };
-    const taken = (connection: Connection) => this.#reader.pump(connection);
+    const taken = (connection: Connection) => {
+      this.#reader.pump(connection);
+      this.presence.taken(connection);
+    };
     this.#coalescer = new Coalescer({ taken, failed, atTurnEnd: () => this.#trim() }, this.counters);
     this.#reader = new Reader({
       window: this.#window,
@@ -99,6 +109,18 @@ export class Postroom {
       fellBehind: connection => this.close(connection, 'fell_behind'),
     });
     this.#catchUp = new CatchUp(this.#journal, this.#window);
+    this.presence = new Presence({
+      settings: options.presence,
+      cluster: options.cluster,
+      hub: this.#hub,
+      coalescer: this.#coalescer,
+      maxBufferedBytes: options.maxBufferedBytes,
+      clock: options.clock,
+      after: options.after,
+      roomsOf: connection => this.roomsOf(connection),
+      failed: options.failed,
+    });
+    this.#observers = [this.counters, this.presence, ...(options.observers ?? [])];
   }
 
   /** Loads the retained past. Resolves when notifications and connections can come. */
@@ -110,6 +132,7 @@ export class Postroom {
     this.#window.beginAfter(past);
     this.#isLoaded = true;
     await this.#cluster.start();
+    this.presence.start();
     this.#trimming = setInterval(() => this.#trim(), TRIM_INTERVAL_MS);
     this.#trimming.unref();
     // It may have been stopped meanwhile.
@@ -124,6 +147,7 @@ export class Postroom {
   async stop(): Promise<void> {
     this.stopAccepting();
     clearInterval(this.#trimming);
+    this.presence.stop();
     await this.#counts.idle();
   }
 
@@ -161,7 +185,8 @@ export class Postroom {
 
   /** This node's report to the others. */
   get nodeReport(): string {
-    return writeNodeReport({ connections: this.#hub.connections, lagMs: this.#journal.status().lagMs });
+    const { lagMs } = this.#journal.status();
+    return writeNodeReport({ connections: this.#hub.connections, lagMs, presence: this.presence.version });
   }
 
   /**
@@ -196,10 +221,16 @@ export class Postroom {
   connect(
     socket: Socket,
     wire: Wire,
-    options: { user: string | undefined; rooms: readonly string[]; since?: string | undefined },
+    options: {
+      user: string | undefined;
+      info?: string | undefined;
+      peer: Peer;
+      rooms: readonly string[];
+      since?: string | undefined;
+    },
   ): { connection: Connection; start: StartPoint } {
-    const { user, rooms, since } = options;
-    const connection = new Connection(socket, wire, user);
+    const { user, info, peer, rooms, since } = options;
+    const connection = new Connection(socket, wire, { user, info, peer, openedAt: this.#clock.now() });
     const start = this.#subscriptions.open(connection, rooms, since);
     this.#notify(observer => observer.opened(connection));
     for (const room of rooms) this.#notify(observer => observer.joined(connection, room));
@@ -219,14 +250,43 @@ export class Postroom {
 
   /** Leaves a room: the connection gets nothing more of it. */
   unsubscribe(connection: Connection, room: string): void {
+    connection.assigned?.delete(room);
     if (!this.isIn(connection, room)) return;
     this.#notify(observer => observer.left(connection, room));
     this.#subscriptions.leave(connection, room);
   }
 
-  /** Sets the user of a connection that has none: it gets the user's notifications from now on. */
-  identify(connection: Connection, user: string): void {
-    this.#subscriptions.identify(connection, user);
+  /**
+   * Sets the user's `info`, and the user of a connection that has none: it gets the user's notifications from now on.
+   */
+  identify(connection: Connection, user: string, info?: string): void {
+    const before = connection.user;
+    if (connection.closed) return;
+    if (before !== undefined && connection.info === info) return;
+    connection.info = info;
+    if (before === undefined) this.#subscriptions.identify(connection, user);
+    this.#notify(observer => observer.identified(connection, before));
+  }
+
+  /** Puts a connection into a room, whatever its token says. The client is told if it was not there yet. */
+  assign(connection: Connection, room: string): void {
+    const wasIn = this.isIn(connection, room);
+    const start = this.subscribe(connection, room);
+    // It may have been closed meanwhile.
+    if (!this.isIn(connection, room)) return;
+    connection.assigned ??= new Set();
+    connection.assigned.add(room);
+    if (wasIn) return;
+    const members = this.presence.listFor(connection, room);
+    this.send(connection, connection.wire.subscribed(room, start, members));
+  }
+
+  /** Takes a connection out of a room. The client is told. Returns whether it was there. */
+  unassign(connection: Connection, room: string): boolean {
+    if (!this.isIn(connection, room)) return false;
+    this.unsubscribe(connection, room);
+    this.send(connection, connection.wire.unsubscribed(room));
+    return true;
   }
 
   isIn(connection: Connection, room: string): boolean {
@@ -276,6 +336,7 @@ export class Postroom {
     connection.reading = undefined;
     connection.pending = undefined;
     connection.seen = undefined;
+    connection.untold = undefined;
     const rooms = this.roomsOf(connection);
     this.#hub.remove(connection);
     connection.joined.clear();

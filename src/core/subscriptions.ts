@@ -63,7 +63,7 @@ export class Subscriptions {
     this.#rememberSeen(connection, address, from, this.#reader.position(connection));
   }
 
-  /** Sets the user of a connection, from now on. */
+  /** Sets the user of a connection that has none, from now on. */
   identify(connection: Connection, user: string): void {
     connection.user = user;
     this.#join(connection, userAddress(user), this.#window.end);

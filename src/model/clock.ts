@@ -7,3 +7,12 @@ export interface Clock {
 }
 
 export const systemClock: Clock = { now: Date.now, elapsed: () => performance.now() };
+
+/** Calls `run` once, after so many milliseconds. Returns a function that calls this off. */
+export type After = (milliseconds: number, run: () => void) => () => void;
+
+/** Does not keep the process alive. */
+export const systemAfter: After = (milliseconds, run) => {
+  const timer = setTimeout(run, milliseconds).unref();
+  return () => clearTimeout(timer);
+};

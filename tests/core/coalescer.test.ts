@@ -1,7 +1,8 @@
 import { describe, expect, it } from '@jest/globals';
 import fc from 'fast-check';
-import { Connection, type Wire, type Socket } from '../../src/core/connection.js';
+import { Connection, type Socket } from '../../src/core/connection.js';
 import { Coalescer, type CoalescerEvents } from '../../src/core/coalescer.js';
+import { PEER, wireOf } from '../support/core.js';
 import { Counters } from '../../src/core/counters.js';
 
 /** A socket that keeps everything written to it, one item for each write. */
@@ -17,12 +18,13 @@ class Writes implements Socket {
   close(): void {}
 }
 
-const wire: Wire = {
-  protocol: 'test',
-  notification() {
-    throw new Error('not used here');
-  },
-};
+const wire = wireOf('test', () => {
+  throw new Error('not used here');
+});
+
+function connectionOf(socket: Socket): Connection {
+  return new Connection(socket, wire, { user: undefined, info: undefined, peer: PEER, openedAt: 0 });
+}
 
 function newCoalescer(events: Partial<CoalescerEvents> = {}): Coalescer {
   const failed = (_connection: Connection, error: unknown) => {
@@ -48,7 +50,7 @@ describe('coalescer', () => {
       fc.asyncProperty(fc.array(fc.array(send, { maxLength: 20 }), { maxLength: 4 }), async turns => {
         const coalescer = newCoalescer();
         const sockets = Array.from({ length: CONNECTIONS }, () => new Writes());
-        const connections = sockets.map(socket => new Connection(socket, wire, undefined));
+        const connections = sockets.map(socket => connectionOf(socket));
         const expected: string[][] = sockets.map(() => []);
         for (const turn of turns) {
           const owed = sockets.map(() => '');
@@ -72,7 +74,7 @@ describe('coalescer', () => {
     const buffers: Buffer[] = [];
     const socket: Socket = { waiting: 0, write: bytes => void buffers.push(bytes), close: () => undefined };
     const coalescer = newCoalescer();
-    const connections = Array.from({ length: 3 }, () => new Connection(socket, wire, undefined));
+    const connections = Array.from({ length: 3 }, () => connectionOf(socket));
     for (const frame of [Buffer.from('one'), Buffer.from('two')])
       for (const connection of connections) coalescer.send(connection, frame);
     await turnEnd();
@@ -84,8 +86,8 @@ describe('coalescer', () => {
   it('writes nothing to a connection that was closed in the turn, and at once to one that is flushed', async () => {
     const coalescer = newCoalescer();
     const [gone, flushed] = [new Writes(), new Writes()];
-    const closed = new Connection(gone, wire, undefined);
-    const early = new Connection(flushed, wire, undefined);
+    const closed = connectionOf(gone);
+    const early = connectionOf(flushed);
     coalescer.send(closed, Buffer.from('lost'));
     closed.closed = true;
     coalescer.send(early, Buffer.from('first'));
@@ -101,7 +103,7 @@ describe('coalescer', () => {
     const taken: Connection[] = [];
     const coalescer = newCoalescer({ taken: connection => void taken.push(connection) });
     const socket = new Writes();
-    const reader = new Connection(socket, wire, undefined);
+    const reader = connectionOf(socket);
     reader.reading = { cursor: 0, past: new Map(), replays: [], isQueued: false };
     coalescer.awaitTaken(reader);
     await turnEnd();
@@ -126,9 +128,9 @@ describe('coalescer', () => {
       close: () => undefined,
     };
     const good = new Writes();
-    const first = new Connection(broken, wire, undefined);
+    const first = connectionOf(broken);
     coalescer.send(first, Buffer.from('a'));
-    coalescer.send(new Connection(good, wire, undefined), Buffer.from('b'));
+    coalescer.send(connectionOf(good), Buffer.from('b'));
     await turnEnd();
     expect(failures).toEqual([[first, error]]);
     expect(good.writes).toEqual(['b']);

@@ -1,5 +1,13 @@
 import { afterEach } from '@jest/globals';
-import type { Connection, Socket, StartPoint, Wire } from '../../src/core/connection.js';
+import type {
+  Connection,
+  Member,
+  MemberList,
+  MembersChange,
+  Socket,
+  StartPoint,
+  Wire,
+} from '../../src/core/connection.js';
 import type { Observer } from '../../src/core/observer.js';
 import { Postroom, type Receipt } from '../../src/core/postroom.js';
 import type { Follower } from '../../src/journal/journal.js';
@@ -9,6 +17,7 @@ import type { CloseReason } from '../../src/model/close.js';
 import type { Id } from '../../src/model/id.js';
 import type { Notification } from '../../src/model/notification.js';
 import { clockOf } from '../support/clock.js';
+import { PEER, PLAIN } from '../support/core.js';
 import { localCluster } from '../support/cluster.js';
 
 const START = 1_000_000;
@@ -93,6 +102,36 @@ export class FakeWire implements Wire {
     this.encoded++;
     return Buffer.from(`${this.#prefix}${data}${room === undefined ? '' : ` ${room}`}\n`);
   }
+
+  subscribed(room: string, _start: StartPoint, members: MemberList | undefined): Buffer {
+    return Buffer.from(`+${room}${members === undefined ? '' : ` ${listText(members)}`}\n`);
+  }
+
+  unsubscribed(room: string): Buffer {
+    return Buffer.from(`-${room}\n`);
+  }
+
+  /** `joined room user info`, `left room user`, `members room user info, …` or `count room number` */
+  members(room: string, change: MembersChange): Buffer {
+    const { type } = change;
+    const text =
+      type === 'left'
+        ? change.user
+        : type === 'count'
+          ? change.count
+          : type === 'members'
+            ? listText(change.list)
+            : memberText(change.member);
+    return Buffer.from(`${type} ${room} ${text}\n`);
+  }
+}
+
+function memberText({ user, info }: Member): string {
+  return info === undefined ? user : `${user} ${info}`;
+}
+
+function listText({ told, self }: MemberList): string {
+  return [...told, ...(self === undefined ? [] : [self])].map(memberText).join(', ');
 }
 
 /** A journal that can lose an entry, as a shared journal may. */
@@ -151,6 +190,7 @@ export class Core {
       retention,
       maxBufferedBytes,
       isShared: false,
+      ...PLAIN,
       observers,
       failed: error => void this.failures.push(error),
     });
@@ -158,19 +198,27 @@ export class Core {
 
   connect({
     user,
+    info,
     rooms = [],
     since,
     wire = this.wire,
     socket = new FakeSocket(),
   }: {
     user?: string | undefined;
+    info?: string | undefined;
     rooms?: readonly string[];
     since?: string | undefined;
     wire?: Wire;
     socket?: FakeSocket;
   } = {}): Client {
     this.#sockets.push(socket);
-    const { connection, start } = this.postroom.connect(socket, wire, { user, rooms, since });
+    const { connection, start } = this.postroom.connect(socket, wire, {
+      user,
+      info,
+      peer: PEER,
+      rooms,
+      since,
+    });
     return { connection, socket, start, frames: () => socket.text.split('\n').slice(0, -1) };
   }
 

@@ -4,16 +4,14 @@ import type { Connection, Wire } from '../../src/core/connection.js';
 import type { Observer } from '../../src/core/observer.js';
 import { type Address, BROADCAST, roomAddress } from '../../src/model/address.js';
 import type { EndReason } from '../../src/model/close.js';
+import { wireOf } from '../support/core.js';
 import { BEGINNING, type Client, type Core, startCore, turn, until } from './fakes.js';
 
 const RUNS = Number(process.env.PROPERTY_RUNS ?? 250);
 const SLOTS = 4;
 const FRAME = Buffer.from('frame\n');
 
-const wires: Wire[] = ['first', 'second'].map(protocol => ({
-  protocol,
-  notification: () => FRAME,
-}));
+const wires: Wire[] = ['first', 'second'].map(protocol => wireOf(protocol, () => FRAME));
 
 /** Knows only what it observed of the connections. */
 class Replay implements Observer {
@@ -26,6 +24,10 @@ class Replay implements Observer {
     this.#check(!this.open.has(connection), 'opened again');
     this.#check(!this.ended.some(end => end.connection === connection), 'opened after it was closed');
     this.open.set(connection, new Set());
+  }
+
+  identified(connection: Connection, before: string | undefined): void {
+    this.#check(before === undefined && connection.user !== undefined, 'identified without a new user');
   }
 
   joined(connection: Connection, room: string): void {

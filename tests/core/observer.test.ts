@@ -9,6 +9,8 @@ class Notes implements Observer {
 
   opened = (connection: Connection) => this.#note(connection, 'opened');
   closed = (connection: Connection, reason: string) => this.#note(connection, `closed: ${reason}`);
+  identified = (connection: Connection, before: string | undefined) =>
+    this.#note(connection, `identified: ${before} → ${connection.user}`);
   joined = (connection: Connection, room: string) => this.#note(connection, `joined ${room}`);
   left = (connection: Connection, room: string) => this.#note(connection, `left ${room}`);
 
@@ -66,10 +68,13 @@ describe('an observer is told at once', () => {
     expect(notes.take()).toEqual(['joined a']);
   });
 
-  it('nothing where it learns whose connection it is: that is neither joining nor leaving', () => {
+  it('when it is known whose connection it is, and when the info changes', () => {
     const { connection } = connected('a');
     core.postroom.identify(connection, 'ann');
-    expect(notes.take()).toEqual([]);
+    expect(notes.take()).toEqual(['identified: undefined → ann']);
+    core.postroom.identify(connection, 'ann', '{"n":1}');
+    core.postroom.identify(connection, 'ann', '{"n":1}');
+    expect(notes.take()).toEqual(['identified: ann → ann']);
     expect(connection.user).toBe('ann');
     core.postroom.disconnect(connection, 'client');
     expect(notes.take()).toEqual(['left a', 'closed: client']);

@@ -1,4 +1,4 @@
-import type { Connection, Wire, Socket } from '../../src/core/connection.js';
+import type { Connection, Socket } from '../../src/core/connection.js';
 import { Postroom } from '../../src/core/postroom.js';
 import type { CloseReason } from '../../src/model/close.js';
 import { MemoryJournal } from '../../src/journal/memory.js';
@@ -10,6 +10,7 @@ import {
   userAddress,
 } from '../../src/model/address.js';
 import { clockOf } from '../support/clock.js';
+import { PEER, PLAIN, wireOf } from '../support/core.js';
 import { localCluster } from '../support/cluster.js';
 
 function rethrow(error: unknown): never {
@@ -120,10 +121,7 @@ class FakeSocket implements Socket {
   }
 }
 
-const wire: Wire = {
-  protocol: 'test',
-  notification: ({ id }, room) => Buffer.from(`n ${id} ${room ?? '-'} ${FRAME_PADDING}\n`),
-};
+const wire = wireOf('test', ({ id }, room) => Buffer.from(`n ${id} ${room ?? '-'} ${FRAME_PADDING}\n`));
 
 /** One connection, with everything that the contract promises it. */
 class Client {
@@ -186,6 +184,7 @@ export class Program {
       retention,
       maxBufferedBytes: options.maxBufferedBytes,
       isShared: false,
+      ...PLAIN,
       failed: rethrow,
     });
   }
@@ -278,7 +277,7 @@ export class Program {
     let cursor = 0;
     let from: number | undefined;
     const client = new Client(socket => {
-      const { connection, start } = this.#postroom.connect(socket, wire, { rooms, user, since });
+      const { connection, start } = this.#postroom.connect(socket, wire, { rooms, user, since, peer: PEER });
       from = this.#checkRecovered(since, start.recovered);
       cursor = this.#after(start.id);
       expectEqual(cursor, from ?? this.#published.length, 'cursor told at connect');

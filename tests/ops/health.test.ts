@@ -10,6 +10,7 @@ import { expectProblem } from '../support/notify.js';
 import { KEY, startServer } from '../support/server.js';
 import { Refusals } from '../../src/model/refusals.js';
 import { systemClock } from '../../src/model/clock.js';
+import { PLAIN } from '../support/core.js';
 import { localCluster } from '../support/cluster.js';
 
 function rethrow(error: unknown): never {
@@ -86,6 +87,7 @@ describe('health', () => {
       retention,
       maxBufferedBytes: 1e6,
       isShared: false,
+      ...PLAIN,
       failed: rethrow,
     });
     const app = createApp({

@@ -13,6 +13,7 @@ import { NotifyEndpoint } from '../../src/sources/http.js';
 import { connect } from '../support/client.js';
 import { expectProblem, FORM, post, postForm } from '../support/notify.js';
 import { KEY, startServer } from '../support/server.js';
+import { PLAIN } from '../support/core.js';
 import { localCluster } from '../support/cluster.js';
 
 function rethrow(error: unknown): never {
@@ -156,6 +157,7 @@ describe('what goes wrong on our side', () => {
       retention,
       maxBufferedBytes: 1e6,
       isShared: false,
+      ...PLAIN,
       failed: rethrow,
     });
     if (start) await postroom.start();

@@ -150,11 +150,14 @@ class Session implements Timer {
       else errors.push(errorFrame(refusal.code, refusal.message, { room }));
     }
     this.#errors = errors.length;
-    const options = { user: this.#admission.user, rooms: joining, since };
+    const { user, info } = this.#admission;
+    const options = { user, info, peer: this.#admission, rooms: joining, since };
     const { connection, start } = postroom.connect(this.#socket, wire, options);
     const welcome = welcomeFrame(connection.id, connection.user, start, settings.pingSeconds);
-    const subscribed = joining.map(room => subscribedFrame(room, start));
-    for (const frame of [welcome, ...subscribed, ...errors]) postroom.send(connection, frame);
+    postroom.send(connection, welcome);
+    for (const room of joining)
+      postroom.send(connection, subscribedFrame(room, start, postroom.presence.listFor(connection, room)));
+    for (const error of errors) postroom.send(connection, error);
     if (log.isLevelEnabled('debug')) {
       log.debug(
         { connection: connection.id, user: connection.user, address: this.#admission.address },
@@ -264,12 +267,22 @@ class Session implements Timer {
 
   #subscribeNow(room: string, since: string | undefined, ref: Ref): void {
     const { postroom } = this.#context;
-    const others = postroom.isIn(this.#connection, room) ? 0 : postroom.roomsOf(this.#connection).length;
-    const refusal = this.#admission.refusalOf(room, others);
+    const { assigned } = this.#connection;
+    const refusal = assigned?.has(room)
+      ? undefined
+      : this.#admission.refusalOf(room, this.#roomsBeside(room));
     if (refusal !== undefined) return this.#send(errorFrame(refusal.code, refusal.message, { room, ref }));
     const start = postroom.subscribe(this.#connection, room, since);
-    this.#send(subscribedFrame(room, start, ref));
+    const members = postroom.presence.listFor(this.#connection, room);
+    this.#send(subscribedFrame(room, start, members, ref));
     this.#context.log.debug({ connection: this.#connection.id, room }, 'joined');
+  }
+
+  /** How many rooms count for the limit, if the client joins this one. */
+  #roomsBeside(room: string): number {
+    const { postroom } = this.#context;
+    if (postroom.isIn(this.#connection, room)) return 0;
+    return postroom.roomsOf(this.#connection).length - (this.#connection.assigned?.size ?? 0);
   }
 
   #leave(room: string): void {
@@ -293,7 +306,7 @@ class Session implements Timer {
     }
     this.#send(tokenFrame(admission.expires, ref));
     for (const room of this.#context.postroom.roomsOf(this.#connection)) {
-      if (admission.allows(room)) continue;
+      if (admission.allows(room) || this.#connection.assigned?.has(room)) continue;
       this.#leave(room);
       this.#send(unsubscribedFrame(room));
     }

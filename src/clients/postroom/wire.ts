@@ -1,5 +1,5 @@
 import { Sender } from 'ws';
-import type { StartPoint, Wire } from '../../core/connection.js';
+import type { Member, MemberList, MembersChange, StartPoint, Wire } from '../../core/connection.js';
 import type { FrameErrorCode, Ref } from './client-frames.js';
 
 /** Our protocol: text frames with one JSON object each (docs/protocol.md). */
@@ -14,6 +14,9 @@ export const wire: Wire = {
       `{"type":"notification","id":"${id}"${roomMember},"event":${JSON.stringify(notification.event)},"data":${notification.data}}`,
     );
   },
+  subscribed: (room, start, members) => subscribedFrame(room, start, members),
+  unsubscribed: room => unsubscribedFrame(room),
+  members: (room, change) => textFrame(membersJson(JSON.stringify(room), change)),
 };
 
 export function welcomeFrame(
@@ -25,8 +28,15 @@ export function welcomeFrame(
   return jsonFrame({ type: 'welcome', connection, user: user ?? null, ...start, ping });
 }
 
-export function subscribedFrame(room: string, start: StartPoint, ref?: Ref): Buffer {
-  return jsonFrame({ type: 'subscribed', room, ...start, ref });
+/** @param members who is in the room, if it is a presence room */
+export function subscribedFrame(
+  room: string,
+  start: StartPoint,
+  members: MemberList | undefined,
+  ref?: Ref,
+): Buffer {
+  const json = JSON.stringify({ type: 'subscribed', room, ...start, ref });
+  return textFrame(members === undefined ? json : `${json.slice(0, -1)},"members":${listJson(members)}}`);
 }
 
 export function unsubscribedFrame(room: string, ref?: Ref): Buffer {
@@ -48,6 +58,38 @@ export function errorFrame(
   about: { room?: string; ref?: Ref } = {},
 ): Buffer {
   return jsonFrame({ type: 'error', code, message, ...about });
+}
+
+/** @param room as JSON */
+function membersJson(room: string, change: MembersChange): string {
+  switch (change.type) {
+    case 'joined':
+    case 'changed':
+      return `{"type":"${change.type}","room":${room},${memberJson(change.member).slice(1)}`;
+    case 'left':
+      return `{"type":"left","room":${room},"user":${JSON.stringify(change.user)}}`;
+    case 'members':
+      return `{"type":"members","room":${room},"members":${listJson(change.list)}}`;
+    case 'count':
+      return `{"type":"members","room":${room},"count":${change.count}}`;
+  }
+}
+
+/** Lists as JSON, without the last bracket. Many connections get the same list. */
+const lists = new WeakMap<readonly Member[], string>();
+
+function listJson({ told, self }: MemberList): string {
+  let json = lists.get(told);
+  if (json === undefined) {
+    json = `[${told.map(memberJson).join()}`;
+    lists.set(told, json);
+  }
+  if (self === undefined) return `${json}]`;
+  return `${json}${told.length > 0 ? ',' : ''}${memberJson(self)}]`;
+}
+
+function memberJson({ user, info = 'null' }: Member): string {
+  return `{"user":${JSON.stringify(user)},"info":${info}}`;
 }
 
 const OPCODE_TEXT = 1;
