@@ -1,4 +1,5 @@
 import { addressWith, parseAddress } from './address.js';
+import { call } from './handlers.js';
 import { checkOptions } from './options.js';
 import { Recent } from './recent.js';
 import { Tokens } from './tokens.js';
@@ -222,17 +223,8 @@ export class Client implements Postroom {
   }
 
   #deliver(frame: Notification): void {
-    for (const { event, handler } of [...this.#handlers]) {
-      if (event !== frame.event && event !== '*') continue;
-      try {
-        handler(frame.data, frame);
-      } catch (error) {
-        // Reported as any listener's, and the others are called.
-        queueMicrotask(() => {
-          throw error;
-        });
-      }
-    }
+    for (const { event, handler } of [...this.#handlers])
+      if (event === frame.event || event === '*') call(handler, frame.data, frame);
   }
 
   #watchToken(): void {
