@@ -22,6 +22,7 @@ const installed = join(app, 'node_modules/postroom-client');
 const PROGRAM = `
 export const room: Postroom = postroom('wss://example.com/ws?room=orders', { token: async () => 'a.b.c' });
 room.on<{ order: number }>('order.paid', (data, frame) => [data.order.toFixed(), frame.id.length]);
+room.members<{ name: string }>('presence.chat').list?.map(({ user, info }) => user.length + (info?.name.length ?? 0));
 // @ts-expect-error: a room is a string
 room.subscribe(1);
 `;

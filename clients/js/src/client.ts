@@ -1,5 +1,6 @@
 import { addressWith, parseAddress } from './address.js';
 import { call } from './handlers.js';
+import { RoomMembers } from './members.js';
 import { checkOptions } from './options.js';
 import { Recent } from './recent.js';
 import { Tokens } from './tokens.js';
@@ -7,6 +8,7 @@ import type {
   Clock,
   Fault,
   Handler,
+  Member,
   Notification,
   Options,
   Postroom,
@@ -27,12 +29,16 @@ const TOKEN_EXPIRED = 4401;
 const STAY_AWAY = 4500;
 /** What we sent was refused, and we would send it again. */
 const OUR_FAULT = [1003, 1008, 1009];
+const TAKEN_OUT = 'A new token forbids it, or the backend took this connection out of it.';
 const WAKING = ['online', 'visibilitychange'];
 
 type ServerFrame = (
   | { type: 'welcome'; id: string; connection: string; ping: number; recovered?: boolean }
-  | { type: 'subscribed'; id: string; room: string }
+  | { type: 'subscribed'; id: string; room: string; members?: Member[] }
   | { type: 'unsubscribed'; id?: undefined; room: string }
+  | { type: 'members'; id?: undefined; room: string; members?: Member[]; count?: number }
+  | ({ type: 'joined' | 'changed'; id?: undefined; room: string } & Member)
+  | { type: 'left'; id?: undefined; room: string; user: string }
   | { type: 'token'; id?: undefined; expires: number }
   | { type: 'pong'; id?: undefined }
   | { type: 'error'; id?: undefined; code: string; message: string; room?: string }
@@ -60,6 +66,7 @@ export class Client implements Postroom {
   readonly #tokens: Tokens;
   readonly #handlers = new Set<{ event: string; handler: Handler }>();
   readonly #recent = new Recent();
+  readonly #members = new Map<string, RoomMembers>();
 
   #attempt = 0;
   #socket: SocketLike | undefined;
@@ -108,6 +115,14 @@ export class Client implements Postroom {
   unsubscribe(room: string): void {
     this.#rooms.delete(room);
     this.#send({ type: 'unsubscribe', room, ref: 'left' });
+    this.#members.get(room)?.take();
+  }
+
+  members<Info = unknown>(room: string): RoomMembers<Info> {
+    const members = this.#members.get(room) ?? new RoomMembers();
+    this.#members.set(room, members);
+    // What the info of a member is, is between the application and its backend too.
+    return members as RoomMembers<Info>;
   }
 
   close(): void {
@@ -197,11 +212,25 @@ export class Client implements Postroom {
       case 'pong':
         if (frame.ref === 'joined') this.onlost?.();
         return;
+      case 'subscribed':
+        // Without a list it is no presence room, or there are too many, and their count follows.
+        if (frame.members) this.members(frame.room).take(frame.members);
+        return;
+      case 'members':
+        return this.members(frame.room).take(frame.members, frame.count);
+      case 'joined':
+      case 'changed':
+        return this.members(frame.room).put(frame);
+      case 'left':
+        return this.members(frame.room).remove(frame.user);
       case 'unsubscribed':
+        this.#members.get(frame.room)?.take();
         if (frame.ref === undefined)
-          this.onerror?.({ code: 'forbidden', message: 'The new token forbids it.', room: frame.room });
+          this.onerror?.({ code: 'forbidden', message: TAKEN_OUT, room: frame.room });
         return;
       case 'error':
+        // A room that is refused now may have been joined on the connection before.
+        if (frame.room && frame.ref === undefined) this.#members.get(frame.room)?.take();
         // The new token is another user's: so has the connection to be.
         if (frame.ref === 'token' && frame.code === 'forbidden') this.#comeBack();
         this.onerror?.(frame);
@@ -219,6 +248,8 @@ export class Client implements Postroom {
     const pastless = this.#tooMany && recovered !== undefined;
     if (pastless) this.#send({ type: 'ping', ref: 'joined' });
     this.#enter('open');
+    // The backend had put the last connection into these rooms, not this one.
+    for (const [room, members] of this.#members) if (!this.#rooms.has(room)) members.take();
     if (recovered === false && !pastless) this.onlost?.();
   }
 

@@ -63,6 +63,11 @@ export interface Postroom {
   subscribe(room: string): void;
   /** Leaves a room. What was on its way still comes. */
   unsubscribe(room: string): void;
+  /**
+   * Who is in a presence room. It does not join the room: `subscribe`, the url or your backend does, before or after.
+   * The object stays the same for a room, also over reconnects.
+   */
+  members<Info = unknown>(room: string): Members<Info>;
   /** Ends it, for good. */
   close(): void;
 
@@ -72,6 +77,33 @@ export interface Postroom {
   onlost: (() => void) | undefined;
   /** Called with every fault. Until you set it, faults are printed on the console. */
   onerror: ((fault: Fault) => void) | undefined;
+}
+
+/** A user who is in a presence room, with one connection or more. */
+export interface Member<Info = unknown> {
+  readonly user: string;
+  /** The claim `info` in the token of the user's newest connection; null if it has none. */
+  readonly info: Info | null;
+}
+
+/**
+ * Who is in a presence room, oneself included. While the connection is lost, it says what was known last. If a handler
+ * throws, the error is reported as usual, and the others are called.
+ */
+export interface Members<Info = unknown> {
+  /**
+   * The members by name, new ones at the end; a fresh array after each change. Undefined while unknown: the room is
+   * not joined, or has too many members to tell them by name.
+   */
+  readonly list: readonly Member<Info>[] | undefined;
+  /** How many members there are; undefined while unknown. */
+  readonly count: number | undefined;
+  /** Called with each member who came since the list before; not where there was none. */
+  onjoined: ((member: Member<Info>) => void) | undefined;
+  /** Called with each member who left since the list before. */
+  onleft: ((member: Member<Info>) => void) | undefined;
+  /** Called after every change, also of an `info` or of `count`; once for a whole list that came anew. */
+  onchange: (() => void) | undefined;
 }
 
 export type Handler<Data = unknown> = (data: Data, frame: Notification<Data>) => void;

@@ -1,0 +1,46 @@
+import { call } from './handlers.js';
+import type { Member, Members } from './types.js';
+
+/** The members of one room, as the server's frames tell them. */
+export class RoomMembers<Info = unknown> implements Members<Info> {
+  list: readonly Member<Info>[] | undefined;
+  count: number | undefined;
+  onjoined: ((member: Member<Info>) => void) | undefined;
+  onleft: ((member: Member<Info>) => void) | undefined;
+  onchange: (() => void) | undefined;
+
+  /** Takes the whole list; or only the count, if there are too many; or neither, if nothing is known any more. */
+  take(list?: readonly Member<Info>[], count = list?.length): void {
+    const before = this.list;
+    if (list === before && count === this.count) return;
+    this.list = list;
+    this.count = count;
+    if (before && list) {
+      for (const member of missing(before, list)) call(this.onleft, member);
+      for (const member of missing(list, before)) call(this.onjoined, member);
+    }
+    call(this.onchange);
+  }
+
+  /** Adds a member, or gives it another `info`. */
+  put({ user, info }: Member<Info>): void {
+    this.#edit(members => members.set(user, { user, info }));
+  }
+
+  remove(user: string): void {
+    this.#edit(members => members.delete(user));
+  }
+
+  #edit(change: (members: Map<string, Member<Info>>) => unknown): void {
+    // A change of an unknown list, for example on its way while the room was left, makes no list.
+    if (!this.list) return;
+    const members = new Map(this.list.map(member => [member.user, member]));
+    if (change(members)) this.take([...members.values()]);
+  }
+}
+
+/** Those of a list whose users are not in another one. */
+function missing<Info>(list: readonly Member<Info>[], from: readonly Member<Info>[]): Member<Info>[] {
+  const users = new Set(from.map(({ user }) => user));
+  return list.filter(({ user }) => !users.has(user));
+}
