@@ -1,4 +1,5 @@
 import { afterEach } from '@jest/globals';
+import type { Cluster } from '../../src/cluster/cluster.js';
 import type {
   Connection,
   Member,
@@ -9,10 +10,12 @@ import type {
   Wire,
 } from '../../src/core/connection.js';
 import type { Observer } from '../../src/core/observer.js';
+import type { PresenceSettings } from '../../src/core/presence/presence.js';
 import { Postroom, type Receipt } from '../../src/core/postroom.js';
 import type { Follower } from '../../src/journal/journal.js';
 import { MemoryJournal } from '../../src/journal/memory.js';
 import { type Address, BROADCAST } from '../../src/model/address.js';
+import type { After, Clock } from '../../src/model/clock.js';
 import type { CloseReason } from '../../src/model/close.js';
 import type { Id } from '../../src/model/id.js';
 import type { Notification } from '../../src/model/notification.js';
@@ -166,6 +169,10 @@ interface Options {
   readonly retentionBytes?: number;
   readonly maxBufferedBytes?: number;
   readonly observers?: readonly Observer[];
+  readonly cluster?: Cluster;
+  readonly presence?: Partial<PresenceSettings>;
+  readonly clock?: Clock;
+  readonly after?: After;
 }
 
 /** The core without a server, on a clock that stands still by itself. */
@@ -178,7 +185,9 @@ export class Core {
   readonly #journal: LossyJournal;
   readonly #sockets: FakeSocket[] = [];
 
-  constructor({ retentionBytes = 1e9, maxBufferedBytes = 1e6, observers = [] }: Options) {
+  constructor(options: Options) {
+    const { retentionBytes = 1e9, maxBufferedBytes = 1e6, observers = [], presence } = options;
+    const { cluster = localCluster(), clock = PLAIN.clock, after = PLAIN.after } = options;
     const retention = { seconds: 1000, bytes: retentionBytes };
     this.#journal = new LossyJournal(
       retention,
@@ -186,11 +195,13 @@ export class Core {
     );
     this.postroom = new Postroom({
       journal: this.#journal,
-      cluster: localCluster(),
       retention,
       maxBufferedBytes,
       isShared: false,
-      ...PLAIN,
+      cluster,
+      clock,
+      after,
+      presence: { ...PLAIN.presence, ...presence },
       observers,
       failed: error => void this.failures.push(error),
     });

@@ -12,6 +12,7 @@ const COUNT_MS = 2000;
 // A room that is told by its count is told by names again below this part of the limit.
 const BY_NAMES_AGAIN = 0.75;
 const NOBODY: readonly Member[] = [];
+const NO_USERS: ReadonlySet<string> = new Set();
 
 /** What the members of a room have been told. */
 interface Told {
@@ -19,6 +20,8 @@ interface Told {
   readonly changed: Set<RoomMember>;
   /** Whether the room has too many members to tell them by name. */
   isByCount: boolean;
+  /** What users were told of themselves before the others were told of them: each `info` by member. */
+  readonly selves: Map<RoomMember, Set<string | undefined>>;
   /** The members as they were told; undefined until somebody asks. */
   list: readonly Member[] | undefined;
   /** The count as it was told. */
@@ -123,8 +126,10 @@ export class Announcer {
     const told = this.#toldOf(room);
     told.list ??= [...room.members.values()].flatMap(member => member.told ?? []);
     const self = connection.user === undefined ? undefined : room.members.get(connection.user);
-    const isTold = self === undefined || self.told !== undefined;
-    return { told: told.list, self: isTold ? undefined : { user: self.user, info: self.info } };
+    if (self === undefined || self.told !== undefined) return { told: told.list, self: undefined };
+    const { user, info } = self;
+    told.selves.set(self, (told.selves.get(self) ?? new Set()).add(info));
+    return { told: told.list, self: { user, info } };
   }
 
   #toldOf(room: Room): Told {
@@ -132,6 +137,7 @@ export class Announcer {
     if (told === undefined) {
       told = {
         changed: new Set(),
+        selves: new Map(),
         isByCount: false,
         list: undefined,
         count: 0,
@@ -160,6 +166,7 @@ export class Announcer {
     if (told.isByCount) this.#tellByCount(room, told);
     else if (room.present > this.#maxMembers) this.#beginCount(room, told);
     else this.#tellNames(room, told, changed);
+    told.selves.clear();
     for (const member of changed) this.#members.forget(member);
     if (room.members.size === 0) this.#rooms.delete(room);
   }
@@ -190,18 +197,22 @@ export class Announcer {
     if (changes.length === 0) return;
     for (const member of changed) member.told = toldOf(member);
     told.list = undefined;
-    this.#send(room, changes);
+    const renewed = [...told.selves].filter(([{ info }, infos]) => infos.size > 1 || !infos.has(info));
+    this.#send(room, changes, new Set(renewed.map(([{ user }]) => user)));
   }
 
-  /** Sends all changes in one piece: the same bytes to all connections, except to those that joined just now. */
-  #send(room: Room, changes: readonly MembersChange[]): void {
+  /**
+   * Sends all changes in one piece: the same bytes to all connections, except to those that joined just now.
+   * @param renewed users who joined just now, and have another `info` than they were told
+   */
+  #send(room: Room, changes: readonly MembersChange[], renewed: ReadonlySet<string> = NO_USERS): void {
     const joined = new Set(changes.flatMap(change => (change.type === 'joined' ? change.member.user : [])));
     const frames = new Map<Wire, Buffer>();
     for (const connection of this.#hub.listeners(roomAddress(room.name))) {
       const { user, wire } = connection;
       if (user === undefined || connection.untold?.has(room.name)) continue;
       let frame = frames.get(wire);
-      if (joined.has(user)) frame = encode(wire, room.name, othersThan(user, changes));
+      if (joined.has(user)) frame = encode(wire, room.name, changesFor(user, changes, renewed.has(user)));
       else if (frame === undefined) {
         frame = encode(wire, room.name, changes);
         frames.set(wire, frame);
@@ -231,9 +242,12 @@ function changeOf(member: RoomMember): MembersChange | undefined {
   return told.info === now.info ? undefined : { type: 'changed', member: now };
 }
 
-/** Nobody hears that he himself has joined. */
-function othersThan(user: string, changes: readonly MembersChange[]): MembersChange[] {
-  return changes.filter(change => change.type !== 'joined' || change.member.user !== user);
+/** Nobody hears that he himself has joined. But his `info` may be another one than he was told. */
+function changesFor(user: string, changes: readonly MembersChange[], isRenewed: boolean): MembersChange[] {
+  return changes.flatMap(change => {
+    if (change.type !== 'joined' || change.member.user !== user) return change;
+    return isRenewed ? { type: 'changed', member: change.member } : [];
+  });
 }
 
 function encode(wire: Wire, room: string, changes: readonly MembersChange[]): Buffer {
