@@ -20,7 +20,6 @@ export interface View {
 
 /** A client that follows who is in its presence rooms, as a page would. */
 export class Page {
-  readonly user: string | undefined;
   readonly client: Client;
   readonly rooms = new Map<string, View>();
   /** Frames that did not fit to what the page knew. */
@@ -29,9 +28,12 @@ export class Page {
   #read = 0;
 
   constructor(core: Core, user: string | undefined, info: string | undefined) {
-    this.user = user;
     this.#postroom = core.postroom;
     this.client = core.connect({ user, info });
+  }
+
+  get user(): string | undefined {
+    return this.client.connection.user;
   }
 
   get isOpen(): boolean {
@@ -53,6 +55,12 @@ export class Page {
     if (!this.isOpen || !this.#postroom.isIn(this.client.connection, room)) return;
     this.#postroom.unsubscribe(this.client.connection, room);
     this.#postroom.send(this.client.connection, Buffer.from(`unsubscribed ${room}\n`));
+  }
+
+  /** A new token: with another `info`, or with a user where there was none. */
+  identify(user: string | undefined, info: string | undefined): void {
+    const chosen = this.user ?? user;
+    if (chosen !== undefined) this.#postroom.identify(this.client.connection, chosen, info);
   }
 
   end(): void {

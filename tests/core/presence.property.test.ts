@@ -1,6 +1,6 @@
 import { describe, expect, it } from '@jest/globals';
 import fc from 'fast-check';
-import { Installation, type Page } from './installation.js';
+import { Installation } from './installation.js';
 
 const RUNS = Number(process.env.PROPERTY_RUNS ?? 300);
 const ROOMS = ['p1', 'p2'];
@@ -8,102 +8,116 @@ const NODES = 3;
 // Longer than all leases, graces and checks together.
 const QUIET_MS = 15_000;
 
-interface World {
-  readonly installation: Installation;
-  /** Whether messages get lost, now. */
-  isLosing: boolean;
-}
+type Step =
+  | { do: 'open'; user: string | undefined; info: string | undefined; rooms: string[] }
+  | { do: 'join' | 'leave'; page: number; room: string }
+  | { do: 'end' | 'stall' | 'flow'; page: number }
+  | { do: 'identify'; page: number; user: string | undefined; info: string | undefined }
+  | { do: 'pass'; milliseconds: number }
+  | { do: 'lose'; isLosing: boolean }
+  | { do: 'forget' | 'pause' | 'resume' | 'kill' };
 
-type Step = (world: World) => void | Promise<void>;
-
-const room = fc.constantFrom(...ROOMS);
+const page = fc.nat(3);
 const user = fc.constantFrom('ann', 'bob', 'cem', 'dia', undefined);
 const info = fc.constantFrom(undefined, '{"a":1}', '{"b":2}');
 
-/** Something that happens to a node that is alive. */
-function atNode<T>(
-  value: fc.Arbitrary<T>,
-  act: (world: World, node: number, value: T) => void | Promise<void>,
-) {
-  return fc.tuple(fc.nat(NODES - 1), value).map(([index, chosen]): Step => {
-    return world => act(world, index % world.installation.nodes.length, chosen);
-  });
+/** A step, and the node where it happens. */
+const step = fc.record({
+  at: fc.nat(NODES - 1),
+  step: fc.oneof(
+    only(6, { do: 'open', user, info, rooms: fc.subarray(ROOMS) }),
+    only(4, { do: 'join', page, room: fc.constantFrom(...ROOMS) }),
+    only(4, { do: 'leave', page, room: fc.constantFrom(...ROOMS) }),
+    only(3, { do: 'end', page }),
+    only(1, { do: 'identify', page, user, info }),
+    only(1, { do: fc.constantFrom('stall', 'flow'), page }),
+    only(4, { do: 'pass', milliseconds: fc.constantFrom(1, 30, 300, 1200, 4000) }),
+    only(2, { do: 'lose', isLosing: fc.boolean() }),
+    only(3, { do: fc.constantFrom('forget', 'pause', 'resume', 'kill') }),
+  ),
+});
+
+/** A kind of step with its weight. Plain values are constants. */
+function only(weight: number, fields: Record<string, unknown>) {
+  const arbitraries = Object.entries(fields).map(([name, value]) => [
+    name,
+    value instanceof fc.Arbitrary ? value : fc.constant(value),
+  ]);
+  return { weight, arbitrary: fc.record(Object.fromEntries(arbitraries)) as fc.Arbitrary<Step> };
 }
 
-/** Something that the client in a slot does, if there is one and its node is not paused. */
-function atPage<T>(value: fc.Arbitrary<T>, act: (page: Page, value: T, world: World, node: number) => void) {
-  return atNode(fc.tuple(fc.nat(3), value), (world, index, [slot, chosen]) => {
-    const node = world.installation.nodes[index];
-    const open = node?.pages.filter(({ isOpen }) => isOpen) ?? [];
-    const page = open[slot % Math.max(1, open.length)];
-    if (page !== undefined && !node?.cluster.isPaused) act(page, chosen, world, index);
-  });
-}
+class World {
+  readonly installation: Installation;
+  #isLosing = false;
 
-const step: fc.Arbitrary<Step> = fc.oneof(
-  {
-    weight: 6,
-    arbitrary: atNode(
-      fc.tuple(user, info, fc.subarray(ROOMS)),
-      ({ installation }, node, [who, what, rooms]) => {
-        if (installation.nodes[node]?.cluster.isPaused) return;
-        const page = installation.open(node, who, what);
-        for (const name of rooms) page.join(name);
-      },
-    ),
-  },
-  { weight: 4, arbitrary: atPage(room, (page, name) => page.join(name)) },
-  { weight: 4, arbitrary: atPage(room, (page, name) => page.leave(name)) },
-  { weight: 3, arbitrary: atPage(fc.constant(undefined), page => page.end()) },
-  {
-    weight: 1,
-    arbitrary: atPage(info, ({ client, user: who }, what, { installation }, node) => {
-      if (who !== undefined) installation.nodes[node]?.core.postroom.identify(client.connection, who, what);
-    }),
-  },
-  {
-    weight: 1,
-    arbitrary: atPage(fc.boolean(), ({ client }, stall) =>
-      stall ? client.socket.stall() : client.socket.flow(),
-    ),
-  },
-  {
-    weight: 4,
-    arbitrary: fc.constantFrom(1, 30, 300, 1200, 4000).map(
-      (ms): Step =>
-        world =>
-          world.installation.pass(ms),
-    ),
-  },
-  {
-    weight: 1,
-    arbitrary: fc.boolean().map((isLosing): Step => {
-      return world => {
-        world.isLosing = isLosing;
-      };
-    }),
-  },
-  { weight: 1, arbitrary: fc.constant((({ installation }) => installation.network.forget()) as Step) },
-  {
-    weight: 1,
-    arbitrary: atNode(fc.constant(undefined), ({ installation }, node) =>
-      installation.nodes[node]?.cluster.pause(),
-    ),
-  },
-  {
-    weight: 1,
-    arbitrary: atNode(fc.constant(undefined), ({ installation }, node) =>
-      installation.nodes[node]?.cluster.resume(),
-    ),
-  },
-  {
-    weight: 1,
-    arbitrary: atNode(fc.constant(undefined), async ({ installation }, node) => {
-      await installation.kill(node);
-      await installation.addNode();
-    }),
-  },
-);
+  constructor(installation: Installation, losses: readonly boolean[]) {
+    this.installation = installation;
+    let messages = 0;
+    installation.network.loses = () => this.#isLosing && (losses[messages++ % losses.length] ?? false);
+  }
+
+  async run(at: number, step: Step): Promise<void> {
+    const { nodes, network } = this.installation;
+    const index = at % nodes.length;
+    const node = nodes[index];
+    switch (step.do) {
+      case 'pass':
+        return this.installation.pass(step.milliseconds);
+      case 'lose':
+        this.#isLosing = step.isLosing;
+        return;
+      case 'forget':
+        return network.forget();
+      case 'pause':
+        return node?.cluster.pause();
+      case 'resume':
+        return node?.cluster.resume();
+      case 'kill':
+        await this.installation.kill(index);
+        await this.installation.addNode();
+        return;
+      default:
+        // Nothing of a paused node works.
+        if (node !== undefined && !node.cluster.isPaused) this.#runAtNode(index, step);
+    }
+  }
+
+  #runAtNode(index: number, step: Extract<Step, { page: number } | { do: 'open' }>): void {
+    const { installation } = this;
+    if (step.do === 'open') {
+      const opened = installation.open(index, step.user, step.info);
+      for (const room of step.rooms) opened.join(room);
+      return;
+    }
+    const open = installation.nodes[index]?.pages.filter(({ isOpen }) => isOpen) ?? [];
+    const page = open[step.page % Math.max(1, open.length)];
+    if (page === undefined) return;
+    switch (step.do) {
+      case 'join':
+        return page.join(step.room);
+      case 'leave':
+        return page.leave(step.room);
+      case 'end':
+        return page.end();
+      case 'identify':
+        return page.identify(step.user, step.info);
+      case 'stall':
+        return page.client.socket.stall();
+      case 'flow':
+        return page.client.socket.flow();
+    }
+  }
+
+  /** Everything works again, and time passes. */
+  async becomeQuiet(): Promise<void> {
+    this.#isLosing = false;
+    for (const { cluster, pages } of this.installation.nodes) {
+      cluster.resume();
+      for (const { client } of pages) client.socket.flow();
+    }
+    await this.installation.pass(QUIET_MS);
+  }
+}
 
 describe('presence on three nodes', () => {
   it(`is the same everywhere when it is quiet, and the frames add up to it`, async () => {
@@ -114,20 +128,12 @@ describe('presence on three nodes', () => {
       losses: fc.array(fc.boolean(), { minLength: 1, maxLength: 7 }),
     });
     await fc.assert(
-      fc.asyncProperty(options, fc.array(step, { minLength: 1, maxLength: 40 }), async (chosen, steps) => {
+      fc.asyncProperty(options, fc.array(step, { maxLength: 60, size: 'max' }), async (chosen, steps) => {
         const installation = await Installation.start(NODES, chosen);
-        const world: World = { installation, isLosing: false };
-        let messages = 0;
-        installation.network.loses = () =>
-          world.isLosing && (chosen.losses[messages++ % chosen.losses.length] ?? false);
+        const world = new World(installation, chosen.losses);
         try {
-          for (const each of steps) await each(world);
-          world.isLosing = false;
-          for (const { cluster, pages } of installation.nodes) {
-            cluster.resume();
-            for (const { client } of pages) client.socket.flow();
-          }
-          await installation.pass(QUIET_MS);
+          for (const { at, step } of steps) await world.run(at, step);
+          await world.becomeQuiet();
           for (const name of ROOMS) check(installation, name, chosen.maxMembers);
           expect(installation.nodes.flatMap(({ core }) => core.failures)).toEqual([]);
         } finally {

@@ -113,8 +113,9 @@ export class Announcer {
   #tellAll(connection: Connection, name: string): boolean {
     const room = this.#members.room(name);
     if (room === undefined || !connection.joined.has(roomAddress(name))) return true;
-    const change: MembersChange = this.#toldOf(room).isByCount
-      ? { type: 'count', count: room.present }
+    const told = this.#toldOf(room);
+    const change: MembersChange = told.isByCount
+      ? { type: 'count', count: told.count }
       : { type: 'members', list: this.#listFor(connection, room) };
     const frame = connection.wire.members(name, change);
     if (!this.#keepsUp(connection, frame)) return false;

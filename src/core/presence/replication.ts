@@ -233,8 +233,6 @@ export class Replication {
   async #answer(node: string): Promise<void> {
     const list = Symbol(node);
     this.#lists.set(node, list);
-    // Changes that were not told yet would come with a later number than the list's.
-    if (this.#changed.size > 0) this.#tell();
     let parts = 0;
     let changes: Change[] = [];
     const send = () => {
