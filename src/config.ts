@@ -194,6 +194,7 @@ const Settings = z.object({
   JWT_SECRET: secret,
   JWT_PREVIOUS_SECRET: secret,
   JWT_PUBLIC_KEY: publicKey,
+  MAX_TOKEN_SECONDS: whole(366 * 24 * 60 * 60, 60, 100 * 366 * 24 * 60 * 60),
   PUBLIC_ROOMS: list(['public.*']).transform(rooms => (rooms.join() === 'none' ? [] : rooms)),
   ALLOWED_ORIGINS: origins,
   TRUST_PROXY: z

@@ -1,7 +1,8 @@
 import { randomUUID } from 'node:crypto';
 import type { Logger } from 'pino';
 import { NO_AUTHENTICATION, PublisherKeys, type Publishers } from './auth/keys.js';
-import { Tokens } from './auth/tokens.js';
+import { type Revocation, Revocations } from './auth/revocations.js';
+import { CLOCK_TOLERANCE_SECONDS, Tokens } from './auth/tokens.js';
 import { type Every, Gateway, PostroomProtocol, TimerWheel } from './clients/index.js';
 import { clusters } from './cluster/index.js';
 import type { Config } from './config.js';
@@ -13,12 +14,13 @@ import { type Clock, systemAfter, systemClock } from './model/clock.js';
 import { notificationParser } from './model/notification.js';
 import { waitBriefly } from './model/pause.js';
 import { Patterns } from './model/pattern.js';
+import { reasonOf } from './model/reason.js';
 import { Refusals } from './model/refusals.js';
 import { FairTurns } from './model/turns.js';
-import { createApp, handleDisconnects, type SourceReport } from './ops/index.js';
+import { Control, createApp, type SourceReport } from './ops/index.js';
 import { Parts } from './parts.js';
 import { Intake, NotifyEndpoint, sources, WantedSource } from './sources/index.js';
-import { DataDirectory } from './storage/directory.js';
+import { DataDirectory, storesOf } from './storage/index.js';
 
 // A start that is stopped ends by itself within seconds. If it hangs in the system, the stop does not wait for it.
 const START_MS = 10_000;
@@ -54,6 +56,8 @@ export async function createServer(config: Config, log: Logger, options: ServerO
   const { front, internal, socket } = listenersOf(base, core, waysIn, gateway);
   const parts = new Parts([
     { stop: () => core.journal.close() },
+    core.stores,
+    core.revocations,
     { stop: () => core.cluster.stop() },
     { stop: () => core.postroom.stop() },
     // Health answers until the last connection is closed, so a load balancer sees that the server drains.
@@ -139,8 +143,21 @@ async function coreOf({ config, log, clock, stopping, isShared, failed }: Base) 
     after: systemAfter,
     failed,
   });
-  handleDisconnects(cluster, postroom);
-  return { cluster, journal, postroom };
+  const stores = await storesOf[config.JOURNAL]({ ...redis, directory, stopping, failed: storesFailed });
+  const revocations = new Revocations({
+    open: () => stores.open<Revocation>('revocations'),
+    isShared,
+    lifetimeSeconds: config.MAX_TOKEN_SECONDS + CLOCK_TOLERANCE_SECONDS,
+    now: clock.now,
+    after: systemAfter,
+    failed: storesFailed,
+  });
+  const control = new Control({ cluster, postroom, revocations });
+  return { cluster, journal, postroom, stores, revocations, control };
+
+  function storesFailed(error: unknown): void {
+    log.warn({ reason: reasonOf(error) }, 'the stores in Redis cannot be read');
+  }
 }
 
 /** The ways in for notifications. */
@@ -166,12 +183,12 @@ function waysInOf({ config, log, clock, refusals, keys, isShared, callerOf }: Ba
 /** Opens and serves connections. */
 function waysOutOf(
   { config, log, clock, refusals, callerOf, failed }: Base,
-  { postroom }: Core,
+  { postroom, revocations }: Core,
   every?: Every,
 ) {
   const timers = new TimerWheel(failed, every);
   const secrets = [config.JWT_SECRET, config.JWT_PREVIOUS_SECRET].filter(secret => secret !== undefined);
-  const tokens = new Tokens(secrets, config.JWT_PUBLIC_KEY, clock.now);
+  const tokens = new Tokens(secrets, config.JWT_PUBLIC_KEY, clock.now, config.MAX_TOKEN_SECONDS);
   const shared = { postroom, timers, log };
   const protocol = new PostroomProtocol(
     {
@@ -185,6 +202,7 @@ function waysOutOf(
     {
       ...shared,
       tokens,
+      revocations,
       refusals,
       callerOf,
       now: clock.now,
@@ -249,7 +267,7 @@ function listenerOf(
   waysIn: WaysIn,
 ): Listener {
   const { config, log, version, callerOf, refusals } = base;
-  const { postroom, cluster } = core;
+  const { postroom, control } = core;
   return new Listener({
     address,
     requestTimeoutSeconds: config.REQUEST_TIMEOUT_SECONDS,
@@ -265,7 +283,7 @@ function listenerOf(
       page,
       callerOf,
       refusals,
-      cluster,
+      control: notify && control,
       log,
     }),
     upgrade: gateway && ((request, socket, head) => gateway.upgrade(request, socket, head)),

@@ -3,17 +3,21 @@
 declare(strict_types=1);
 
 /**
- * Posts notifications to a Postroom server, and signs the tokens that its browsers need.
+ * Posts notifications to a Postroom server, asks it who is there, and signs the tokens that its browsers need.
  *
  *     $postroom = new Postroom('http://127.0.0.1:8080', $key);
  *     $postroom->toRoom('orders', 'order.paid', ['order' => 42]);
+ *     $postroom->isOnline(42);
  *
  * PHP 7.4 or newer with ext-curl and ext-json; nothing else. Keep one object for a request or a worker: it
  * keeps its connection open between calls.
  *
- * A call returns when the notification is in the server's journal. Failures that may pass (no connection, a
- * timeout, 408, 429, 5xx) are tried again, within `budgetMs` in all. Every notification carries a random
- * idempotency key where you give none, so a second try never sends it twice.
+ * A call that sends returns when the notification is in the server's journal. Failures that may pass (no
+ * connection, a timeout, 408, 429, 5xx) are tried again, within `budgetMs` in all. Every notification carries a
+ * random idempotency key where you give none, so a second try never sends it twice.
+ *
+ * Answers about who is there are of the whole installation. If a node did not tell in time, they lack what is
+ * there, and carry `'partial' => true`.
  */
 class Postroom
 {
@@ -36,6 +40,10 @@ class Postroom
     private const JSON = JSON_THROW_ON_ERROR | JSON_UNESCAPED_UNICODE | JSON_UNESCAPED_SLASHES
         | JSON_PRESERVE_ZERO_FRACTION;
     private const LISTS = ['rooms', 'users', 'connections', 'except'];
+    /** The most that the server takes in one request. */
+    private const MAX_USERS = 1000;
+    private const MAX_PAGE = 1000;
+    private const MAX_INFO_BYTES = 1024;
     private const MAX_BACKOFF_MS = 2000;
     private const MAX_RETRY_AFTER_SECONDS = 86400;
     private const MIN_SECRET_BYTES = 32;
@@ -77,9 +85,9 @@ class Postroom
             $url = 'http://localhost';
         }
         $this->options = self::checkedOptions($options);
-        $this->url = self::checkedUrl($url) . '/notify';
+        $this->url = self::checkedUrl($url);
         $socket = $this->options['socket'];
-        $this->place = $socket === null ? self::checkedUrl($url) : "unix:$socket";
+        $this->place = $socket === null ? $this->url : "unix:$socket";
         $key = trim((string) $key);
         if (preg_match('/[^\x21-\x7e]/', $key) === 1) {
             throw new InvalidArgumentException('Postroom: the key has characters that no HTTP header can carry.');
@@ -159,7 +167,7 @@ class Postroom
             if (isset($notification[0])) {
                 throw self::misuse('send() takes one notification; give a list of them to batch().');
             }
-            $answer = $this->post(self::encode(self::fieldsOf($notification)));
+            $answer = $this->request('POST', '/notify', self::encode(self::fieldsOf($notification)));
             if (!isset($answer['id'])) {
                 throw $this->unexpected(200);
             }
@@ -168,7 +176,7 @@ class Postroom
         } catch (PostroomException $error) {
             $event = $notification['event'] ?? null;
 
-            return $this->report($error, is_string($event) ? $event : 'a notification');
+            return $this->report($error, (is_string($event) ? $event : 'a notification') . ' was not sent');
         }
     }
 
@@ -196,28 +204,330 @@ class Postroom
             if ($items === []) {
                 return [];
             }
-            $results = $this->post(self::encode($items))['results'] ?? null;
+            $results = $this->request('POST', '/notify', self::encode($items))['results'] ?? null;
             if (!is_array($results) || count($results) !== count($items)) {
                 throw $this->unexpected(200);
             }
 
             return array_combine(array_keys($notifications), $results);
         } catch (PostroomException $error) {
-            return $this->report($error, 'a batch of ' . count($notifications));
+            return $this->report($error, 'a batch of ' . count($notifications) . ' was not sent');
         }
+    }
+
+    /**
+     * The rooms that somebody is in, by name. Asks for them page by page, while you walk; each page is a call
+     * with its own `budgetMs`, and throws when it fails.
+     *
+     *     foreach ($postroom->rooms('orders.') as $room) { … }
+     *
+     * After the last room, the generator's getReturn() is true where rooms may be missing: a node did not tell
+     * in time or, with `onError`, a page failed.
+     *
+     * @param string $prefix what the names begin with; '' is any
+     *
+     * @return Generator<int, array{room: string, connections: int, users: int}>
+     */
+    public function rooms(string $prefix = ''): Generator
+    {
+        return $this->walk('rooms', fn (?string $after) => $this->roomsPage($prefix, $after, self::MAX_PAGE));
+    }
+
+    /**
+     * One page of rooms().
+     *
+     * @param string|null $after `next` of the page before; null is the first page
+     * @param int         $limit rooms of a page, 1 to 1,000
+     *
+     * @return array{rooms: array<array{room: string, connections: int, users: int}>, next: ?string,
+     *               partial?: true}|null `next` is null on the last page; null only with `onError`
+     * @throws PostroomException
+     */
+    public function roomsPage(string $prefix = '', ?string $after = null, int $limit = 100): ?array
+    {
+        return $this->page('rooms', '/rooms', [], ['prefix' => $prefix === '' ? null : $prefix], $after, $limit);
+    }
+
+    /**
+     * How many are in a room; 0 where nobody is. `newest` is the id of its newest notification, or null.
+     *
+     * @return array{room: string, connections: int, users: int, newest: ?string, partial?: true}|null null only
+     *                                                                                     with `onError`
+     * @throws PostroomException
+     */
+    public function room(string $room): ?array
+    {
+        return $this->control('GET', '/rooms/{room}', ['room' => $room], 'connections');
+    }
+
+    /**
+     * The users in a room, each once, with the `info` of their token. Otherwise as rooms(), also the generator.
+     *
+     * @return Generator<int, array{user: string, info: ?array, connections: int}>
+     */
+    public function members(string $room): Generator
+    {
+        return $this->walk('members', fn (?string $after) => $this->membersPage($room, $after, self::MAX_PAGE));
+    }
+
+    /**
+     * One page of members(). Otherwise as roomsPage().
+     *
+     * @return array{members: array<array{user: string, info: ?array, connections: int}>, next: ?string,
+     *               partial?: true}|null
+     * @throws PostroomException
+     */
+    public function membersPage(string $room, ?string $after = null, int $limit = 100): ?array
+    {
+        return $this->page('members', '/rooms/{room}/members', ['room' => $room], [], $after, $limit);
+    }
+
+    /**
+     * How many connections a user has, and the rooms that they are in.
+     *
+     * @param string|int $user
+     *
+     * @return array{user: string, connections: int, rooms: string[], partial?: true}|null null only with `onError`
+     * @throws PostroomException
+     */
+    public function user($user): ?array
+    {
+        return $this->control('GET', '/users/{user}', ['user' => $user], 'connections');
+    }
+
+    /**
+     * Whether a user has a connection. Where that is not known, it is false: a node did not tell in time (user()
+     * says so) or, with `onError`, the call failed.
+     *
+     * @param string|int $user
+     *
+     * @throws PostroomException
+     */
+    public function isOnline($user): bool
+    {
+        return ($this->user($user)['connections'] ?? 0) > 0;
+    }
+
+    /**
+     * How many connections each of many users has. Asks for 1,000 at a time, all of them within one `budgetMs`.
+     *
+     * PHP turns the key '42' of an array into the integer 42. So `$online['42']` and `$online[42]` are the same,
+     * but a foreach gives integers. For a browser, encode it as `(object) $online`: users 0, 1, 2, … would
+     * otherwise be a JSON list.
+     *
+     * @param array<string|int> $users
+     *
+     * @return array{online: array<string|int, int>, partial?: true}|null counts under the users; null only with
+     *                                                                    `onError`
+     * @throws PostroomException
+     */
+    public function online(array $users): ?array
+    {
+        try {
+            $deadline = $this->deadline();
+            $names = [];
+            foreach ($users as $user) {
+                $names[] = self::checkedName('each of the users', $user);
+            }
+            $online = [];
+            $isPartial = false;
+            foreach (array_chunk($names, self::MAX_USERS) as $chunk) {
+                $answer = $this->request('POST', '/users/online', self::encode(['users' => $chunk]), $deadline);
+                if (!is_array($answer['online'] ?? null)) {
+                    throw $this->unexpected(200);
+                }
+                // array_merge() would count integer keys anew.
+                $online += $answer['online'];
+                $isPartial = $isPartial || !empty($answer['partial']);
+            }
+
+            return ['online' => $online] + ($isPartial ? ['partial' => true] : []);
+        } catch (PostroomException $error) {
+            return $this->report($error, 'POST /users/online failed');
+        }
+    }
+
+    /**
+     * All open connections, or those in a room, of a user, or both. Otherwise as rooms(), also the generator.
+     *
+     * @param array{room?: ?string, user?: string|int|null} $filter one that is null does not filter
+     *
+     * @return Generator<int, array{connection: string, user: ?string, rooms: string[], protocol: string,
+     *                              address: string, userAgent: ?string, openedAt: string, state: string,
+     *                              waitingBytes: int, node: string}> `state` is 'live', or 'reading' while it
+     *                                                                is told what it missed
+     */
+    public function connections(array $filter = []): Generator
+    {
+        return $this->walk(
+            'connections',
+            fn (?string $after) => $this->connectionsPage($filter, $after, self::MAX_PAGE)
+        );
+    }
+
+    /**
+     * One page of connections(). Otherwise as roomsPage().
+     *
+     * @param array{room?: ?string, user?: string|int|null} $filter
+     *
+     * @return array{connections: array<array>, next: ?string, partial?: true}|null
+     * @throws PostroomException
+     */
+    public function connectionsPage(array $filter = [], ?string $after = null, int $limit = 100): ?array
+    {
+        $unknown = array_keys(array_diff_key($filter, ['room' => null, 'user' => null]));
+        if ($unknown !== []) {
+            $detail = 'Connections have no filter ' . implode(', ', $unknown) . '; there are room and user.';
+
+            return $this->report(self::misuse($detail, 'invalid_request'), 'GET /connections failed');
+        }
+
+        return $this->page('connections', '/connections', [], $filter, $after, $limit);
+    }
+
+    /**
+     * One connection, with the fields that connections() gives; null if there is none with this id.
+     *
+     * @return array|null null also with `onError`
+     * @throws PostroomException
+     */
+    public function connection(string $connection): ?array
+    {
+        $names = ['connection' => $connection];
+
+        return $this->control('GET', '/connections/{connection}', $names, 'connection', ['not_found' => null]);
+    }
+
+    /**
+     * Lets all connections that a user has now join a room, whatever their tokens say. Connections that the user
+     * opens later need a token for it.
+     *
+     * @param string|int $user
+     *
+     * @return array{connections: int, partial?: true}|null for how many; 0 is no failure; null only with `onError`
+     * @throws PostroomException
+     */
+    public function join($user, string $room): ?array
+    {
+        $names = ['user' => $user, 'room' => $room];
+
+        return $this->control('PUT', '/users/{user}/rooms/{room}', $names, 'connections');
+    }
+
+    /**
+     * Lets all connections of a user leave a room. Otherwise as join(). A token that allows the room still does:
+     * the browser may join again.
+     *
+     * @param string|int $user
+     *
+     * @return array{connections: int, partial?: true}|null
+     * @throws PostroomException
+     */
+    public function leave($user, string $room): ?array
+    {
+        $names = ['user' => $user, 'room' => $room];
+
+        return $this->control('DELETE', '/users/{user}/rooms/{room}', $names, 'connections');
+    }
+
+    /**
+     * Lets one connection join a room. Otherwise as join(); `connections` is 0 if there is none with this id.
+     *
+     * @return array{connections: int, partial?: true}|null
+     * @throws PostroomException
+     */
+    public function joinConnection(string $connection, string $room): ?array
+    {
+        return $this->moveConnection('PUT', $connection, $room);
+    }
+
+    /**
+     * Lets one connection leave a room. Otherwise as leave(); `connections` is 0 if there is none with this id.
+     *
+     * @return array{connections: int, partial?: true}|null
+     * @throws PostroomException
+     */
+    public function leaveConnection(string $connection, string $room): ?array
+    {
+        return $this->moveConnection('DELETE', $connection, $room);
+    }
+
+    /**
+     * Closes one connection. Its browser does not come back by itself.
+     *
+     * @return array{removed: int, partial?: true}|null how many were closed: 0 if there was none, also if a first
+     *                                                  try closed it and its answer was lost; null only with
+     *                                                  `onError`
+     * @throws PostroomException
+     */
+    public function removeConnection(string $connection): ?array
+    {
+        return $this->control('DELETE', '/connections/{connection}', ['connection' => $connection], 'removed');
+    }
+
+    /**
+     * Closes all connections of a user. Otherwise as removeConnection(). Their tokens still hold, see revoke().
+     *
+     * @param string|int $user
+     *
+     * @return array{removed: int, partial?: true}|null
+     * @throws PostroomException
+     */
+    public function removeUser($user): ?array
+    {
+        return $this->control('DELETE', '/users/{user}/connections', ['user' => $user], 'removed');
+    }
+
+    /**
+     * Closes all connections that are in a room, with all their other rooms. Otherwise as removeConnection().
+     *
+     * @return array{removed: int, partial?: true}|null
+     * @throws PostroomException
+     */
+    public function removeRoom(string $room): ?array
+    {
+        return $this->control('DELETE', '/rooms/{room}/connections', ['room' => $room], 'removed');
+    }
+
+    /**
+     * Closes all connections of a user, and makes every token of theirs void that was issued before now. Tokens
+     * that are issued later hold. Otherwise as removeConnection().
+     *
+     * @param string|int $user
+     *
+     * @return array{removed: int, partial?: true}|null
+     * @throws PostroomException
+     */
+    public function revoke($user): ?array
+    {
+        return $this->control('POST', '/users/{user}/revoke', ['user' => $user], 'removed');
+    }
+
+    /**
+     * The cursor now, for a page that is rendered with its state. Ask for it before you read that state, and let
+     * the page connect with it as `since`: then it misses nothing.
+     *
+     * @return string|null null only with `onError`
+     * @throws PostroomException
+     */
+    public function newest(): ?string
+    {
+        return $this->control('GET', '/newest', [], 'id')['id'] ?? null;
     }
 
     /**
      * A token (JWT, HS256) with which a browser opens its WebSocket. Needs the option `jwtSecret`.
      *
-     * @param string|int|null $userId     whom it stands for; null: nobody, it only opens rooms
-     * @param string[]        $rooms      rooms that may be joined; `*` stands for any characters, also none
-     * @param int             $ttlSeconds how long it holds, in seconds from now, not a time
+     * @param string|int|null   $userId     whom it stands for; null: nobody, it only opens rooms
+     * @param string[]          $rooms      rooms that may be joined; `*` stands for any characters, also none
+     * @param int               $ttlSeconds how long it holds, in seconds from now, not a time
+     * @param array|object|null $info       what the members of a presence room see of the user, such as
+     *                                      `['name' => 'Li']`: an object in JSON, of up to 1,024 bytes
      *
      * @throws InvalidArgumentException for a secret under 32 bytes, or claims that no server takes; always
      *                                  thrown, whatever `onError` says
      */
-    public function token($userId, array $rooms = [], int $ttlSeconds = 3600): string
+    public function token($userId, array $rooms = [], int $ttlSeconds = 3600, $info = null): string
     {
         $secret = $this->options['jwtSecret'];
         if (!is_string($secret) || strlen($secret) < self::MIN_SECRET_BYTES) {
@@ -242,9 +552,13 @@ class Postroom
                 . ($meant > 0 && $meant <= self::MAX_TTL_SECONDS ? "did you mean $meant?" : 'ten years at most.')
             );
         }
-        $claims = ['rooms' => array_values($rooms), 'iat' => time(), 'exp' => time() + $ttlSeconds];
+        $now = time();
+        $claims = ['rooms' => array_values($rooms), 'iat' => $now, 'exp' => $now + $ttlSeconds];
         if ($userId !== null) {
             $claims['sub'] = (string) $userId;
+        }
+        if ($info !== null) {
+            $claims['info'] = self::checkedInfo($info);
         }
         try {
             $payload = json_encode($claims, self::JSON);
@@ -279,10 +593,110 @@ class Postroom
         $fields = [$field => $address, 'event' => $event, 'data' => $data];
         $twice = array_keys(array_intersect_key($options, $fields));
         if ($twice !== []) {
-            return $this->report(self::misuse('Given twice, as argument and option: ' . implode(', ', $twice)), $event);
+            $error = self::misuse('Given twice, as argument and option: ' . implode(', ', $twice));
+
+            return $this->report($error, "$event was not sent");
         }
 
         return $this->send($fields + $options);
+    }
+
+    private function moveConnection(string $method, string $connection, string $room): ?array
+    {
+        $names = ['connection' => $connection, 'room' => $room];
+        // A tab that was closed meanwhile is no failure: toConnection() also says 0.
+        $instead = ['not_found' => ['connections' => 0]];
+
+        return $this->control($method, '/connections/{connection}/rooms/{room}', $names, 'connections', $instead);
+    }
+
+    /** All rows of all pages. Returns whether rows may be missing. */
+    private function walk(string $field, callable $pageAfter): Generator
+    {
+        $after = null;
+        $isPartial = false;
+        do {
+            $page = $pageAfter($after);
+            if ($page === null) {
+                return true;
+            }
+            $isPartial = $isPartial || !empty($page['partial']);
+            // "yield from" would count the keys of each page from 0: iterator_to_array() would lose rows.
+            foreach ($page[$field] as $row) {
+                yield $row;
+            }
+            $after = $page['next'];
+        } while ($after !== null);
+
+        return $isPartial;
+    }
+
+    private function page(string $field, string $route, array $names, array $query, ?string $after, int $limit): ?array
+    {
+        try {
+            foreach ($query as $name => $value) {
+                $query[$name] = $value === null ? null : self::checkedName($name, $value);
+            }
+            $path = self::path($route, $names);
+            // Leaves out what is null.
+            $query = http_build_query($query + ['limit' => $limit, 'after' => $after], '', '&', PHP_QUERY_RFC3986);
+            $answer = $this->request('GET', "$path?$query");
+            $next = array_key_exists('next', $answer) ? $answer['next'] : false;
+            // With a cache that does not look at the query, a walk would never end.
+            $isForward = $next === null || (is_string($next) && $next !== $after);
+            if (!$isForward || !is_array($answer[$field] ?? null)) {
+                throw $this->unexpected(200);
+            }
+
+            return $answer;
+        } catch (PostroomException $error) {
+            return $this->report($error, 'GET ' . ($path ?? $route) . ' failed');
+        }
+    }
+
+    /**
+     * A request that takes no body. Returns its answer, which has this field; null where report() returns it.
+     *
+     * @param array<string, string|int> $names   for the {parts} of the route
+     * @param array<string, ?array>     $instead what to return, by the code of the problem
+     */
+    private function control(string $method, string $route, array $names, string $field, array $instead = []): ?array
+    {
+        try {
+            $path = self::path($route, $names);
+            $answer = $this->request($method, $path);
+            if (!isset($answer[$field])) {
+                throw $this->unexpected(200);
+            }
+
+            return $answer;
+        } catch (PostroomException $error) {
+            if (array_key_exists($error->getProblemCode(), $instead)) {
+                return $instead[$error->getProblemCode()];
+            }
+
+            return $this->report($error, "$method " . ($path ?? $route) . ' failed');
+        }
+    }
+
+    private static function path(string $route, array $names): string
+    {
+        $parts = [];
+        foreach ($names as $name => $value) {
+            $parts['{' . $name . '}'] = rawurlencode(self::checkedName($name, $value));
+        }
+
+        return strtr($route, $parts);
+    }
+
+    /** Refuses what is empty: `/rooms/` is another request than `/rooms/a`, and `user=` may not filter. */
+    private static function checkedName(string $what, $value): string
+    {
+        if (!is_int($value) && (!is_string($value) || $value === '')) {
+            throw self::misuse("$what must be text that is not empty, or an integer.", 'invalid_request');
+        }
+
+        return (string) $value;
     }
 
     /** The fields as the server takes them, with an idempotency key. */
@@ -301,14 +715,14 @@ class Postroom
         return $fields + ['key' => bin2hex(random_bytes(16))];
     }
 
-    /** Posts with retries. Returns the body of a 200 or 207, parsed. */
-    private function post(string $body): array
+    /** Asks with retries, until the deadline. Returns the body of a 200 or 207, parsed. */
+    private function request(string $method, string $path, string $body = '', ?int $deadline = null): array
     {
         $this->failWhileResting();
-        $deadline = self::now() + $this->options['budgetMs'];
+        $deadline = $deadline ?? $this->deadline();
         for ($retry = 0; ; $retry++) {
             try {
-                return $this->attempt($body, $deadline - self::now());
+                return $this->attempt($method, $path, $body, $deadline - self::now());
             } catch (PostroomException $failure) {
                 $wait = $this->waitAfter($failure, $retry);
                 $fits = $retry < $this->options['retries'] && self::now() + $wait < $deadline;
@@ -319,6 +733,12 @@ class Postroom
                 usleep($wait * 1000);
             }
         }
+    }
+
+    /** Of a call that begins now, on the clock of now(). */
+    private function deadline(): int
+    {
+        return self::now() + $this->options['budgetMs'];
     }
 
     /** Milliseconds. Never less than Retry-After: where that does not fit into the budget, the call ends. */
@@ -355,13 +775,19 @@ class Postroom
     }
 
     /** One try, within so many milliseconds. */
-    private function attempt(string $body, int $leftMs): array
+    private function attempt(string $method, string $path, string $body, int $leftMs): array
     {
         $timeout = max(1, min($this->options['timeoutMs'], $leftMs));
         $retryAfter = null;
         $curl = $this->handle();
-        curl_setopt_array($curl, [
-            CURLOPT_POSTFIELDS => $body,
+        // The handle remembers the request before: HTTPGET makes it forget its body. A POST or PUT without one
+        // says so, with a Content-Length of 0.
+        $takesBody = $method === 'POST' || $method === 'PUT';
+        $content = $takesBody ? [CURLOPT_POSTFIELDS => $body] : [CURLOPT_HTTPGET => true];
+        curl_setopt_array($curl, $content + [
+            CURLOPT_CUSTOMREQUEST => $method,
+            CURLOPT_URL => $this->url . $path,
+            CURLOPT_HTTPHEADER => $this->headers($body !== ''),
             CURLOPT_TIMEOUT_MS => $timeout,
             CURLOPT_CONNECTTIMEOUT_MS => min($this->options['connectTimeoutMs'], $timeout),
             CURLOPT_HEADERFUNCTION => static function ($curl, string $line) use (&$retryAfter): int {
@@ -395,16 +821,9 @@ class Postroom
         if ($this->curl !== null && $this->pid === $pid) {
             return $this->curl;
         }
-        // Without "Expect:", curl would wait for a 100 before it sends a large body.
-        $headers = ['Content-Type: application/json', 'Accept: application/json', 'Expect:'];
-        if ($this->key !== null) {
-            $headers[] = 'Authorization: Bearer ' . $this->key;
-        }
         $settings = [
-            CURLOPT_URL => $this->url,
-            CURLOPT_POST => true,
             CURLOPT_RETURNTRANSFER => true,
-            CURLOPT_HTTPHEADER => $headers,
+            CURLOPT_PATH_AS_IS => true, // a room may be named ".."
             CURLOPT_USERAGENT => 'postroom-php/' . self::VERSION,
             CURLOPT_NOSIGNAL => true, // timeouts below a second need it
         ];
@@ -418,6 +837,19 @@ class Postroom
         $this->pid = $pid;
 
         return $this->curl = $curl;
+    }
+
+    private function headers(bool $hasBody): array
+    {
+        // Where one ends with its colon, curl leaves out its own: "Expect: 100-continue" makes it wait before it
+        // sends a large body, and a content type of forms would be wrong.
+        $type = $hasBody ? 'Content-Type: application/json' : 'Content-Type:';
+        $headers = [$type, 'Accept: application/json', 'Expect:'];
+        if ($this->key !== null) {
+            $headers[] = 'Authorization: Bearer ' . $this->key;
+        }
+
+        return $headers;
     }
 
     private function connectionFailure(int $errno, string $error): PostroomConnectionException
@@ -452,13 +884,13 @@ class Postroom
         return new PostroomException($detail, 'unexpected_answer', $status, [], $retryAfter);
     }
 
-    private static function misuse(string $detail): PostroomException
+    private static function misuse(string $detail, string $code = 'invalid_notification'): PostroomException
     {
-        return new PostroomException($detail, 'invalid_notification');
+        return new PostroomException($detail, $code);
     }
 
     /** Throws, logs or calls, as `onError` says. */
-    private function report(PostroomException $error, string $what): ?array
+    private function report(PostroomException $error, string $summary): ?array
     {
         $onError = $this->options['onError'];
         if ($onError === 'throw') {
@@ -466,7 +898,7 @@ class Postroom
         }
         if ($onError === 'log') {
             // One line, whatever the event and the detail contain.
-            error_log(preg_replace('/[\x00-\x1f\x7f]+/', ' ', "postroom: $what was not sent: {$error->getMessage()}"));
+            error_log(preg_replace('/[\x00-\x1f\x7f]+/', ' ', "postroom: $summary: {$error->getMessage()}"));
         } else {
             $onError($error);
         }
@@ -554,6 +986,27 @@ class Postroom
         return $options;
     }
 
+    /** @return array|object */
+    private static function checkedInfo($info)
+    {
+        try {
+            // To JSON, an empty array would be a list.
+            $info = $info === [] ? new stdClass() : $info;
+            $json = json_encode($info, self::JSON);
+        } catch (JsonException $error) {
+            $reason = $error->getMessage();
+            throw new InvalidArgumentException("Postroom: the info of a token is no JSON: $reason", 0, $error);
+        }
+        if ($json[0] !== '{' || strlen($json) > self::MAX_INFO_BYTES) {
+            throw new InvalidArgumentException(sprintf(
+                'Postroom: the info of a token is an array with names, up to %d bytes as JSON.',
+                self::MAX_INFO_BYTES
+            ));
+        }
+
+        return $info;
+    }
+
     /** Seconds, of a Retry-After in either form; null for one that is neither. */
     private static function secondsUntil(string $retryAfter): ?int
     {
@@ -578,11 +1031,12 @@ class Postroom
 }
 
 /**
- * What was not sent, and why. The message is for logs: detail, code and status. getCode() is the status too.
+ * What failed, and why. The message is for logs: detail, code and status. getCode() is the status too.
  *
  * Codes are those of the server (`invalid_notification`, `unauthorized`, `unavailable`, …; docs/protocol.md),
  * and of this client: `connection_failed` and `timeout` (both PostroomConnectionException), `invalid_data`
- * (cannot be encoded as JSON), `unexpected_answer` (that was not Postroom).
+ * (cannot be encoded as JSON), `unexpected_answer` (that was not Postroom). Where the client refuses arguments
+ * itself, the code is the server's, and the status 0.
  */
 class PostroomException extends RuntimeException
 {
@@ -639,7 +1093,7 @@ class PostroomException extends RuntimeException
         return $this->retryAfter;
     }
 
-    /** Whether the same notification may be taken later; give it a `key` of yours to send it again safely. */
+    /** Whether the same call may work later; give a notification a `key` of yours to send it again safely. */
     public function isTemporary(): bool
     {
         return $this->status === 408 || $this->status === 429 || $this->status >= 500;
@@ -660,7 +1114,7 @@ class PostroomException extends RuntimeException
 }
 
 /**
- * No answer came: no connection, a broken one, or a timeout. Whether the server took the notification is not
+ * No answer came: no connection, a broken one, or a timeout. Whether the server did what it was asked for is not
  * known, except that it did not where the connection was never made. getCode() is the CURLE_… number.
  */
 class PostroomConnectionException extends PostroomException

@@ -8,6 +8,8 @@ export interface Identity {
   readonly info: string | undefined;
   /** Rooms that the token allows. */
   readonly rooms: Patterns;
+  /** The token's `iat`, seconds since the epoch. */
+  readonly issuedAt: number | undefined;
   /** The token's `exp`, seconds since the epoch; undefined without a token. */
   readonly expires: number | undefined;
 }
@@ -17,6 +19,7 @@ export const ANONYMOUS: Identity = {
   user: undefined,
   info: undefined,
   rooms: new Patterns([]),
+  issuedAt: undefined,
   expires: undefined,
 };
 

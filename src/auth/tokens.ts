@@ -41,6 +41,7 @@ const Claims = z.object({
       error: 'is missing, or is no number: it is the second since the epoch in which the token ends',
     })
     .max(MAX_EXP, 'is in milliseconds; it must be in seconds since the epoch'),
+  iat: z.number('must be the second since the epoch in which the token was made').optional(),
   sub: z
     .union([z.string(), z.int()])
     .transform(String)
@@ -79,14 +80,22 @@ const REASONS: Readonly<Record<string, string>> = {
 /** Checks JWTs (RFC 7519). Parses keys only once: with a `KeyObject`, checks are fifty times faster. */
 export class Tokens {
   readonly #verifiers: readonly Verifier[];
+  readonly #maxSeconds: number;
   readonly #now: () => number;
 
   /**
    * @param secrets for HS256/384/512; each of them is valid
    * @param publicKey PEM for RS, PS or ES
    * @param now milliseconds since the epoch
+   * @param maxSeconds how long a token may be valid; by default as long as it says
    */
-  constructor(secrets: readonly string[], publicKey: string | undefined, now: () => number) {
+  constructor(
+    secrets: readonly string[],
+    publicKey: string | undefined,
+    now: () => number,
+    maxSeconds = Number.POSITIVE_INFINITY,
+  ) {
+    this.#maxSeconds = maxSeconds;
     this.#now = now;
     const symmetric = secrets.map(secret => ({
       key: createSecretKey(Buffer.from(secret)),
@@ -107,13 +116,23 @@ export class Tokens {
         // RFC 7515 §4.1.11: "crit" lists extensions that must be understood. This server understands none.
         if ('crit' in header)
           throw new TokenError('invalid', 'its header has "crit", which names nothing known here');
-        return identityOf(payload);
+        return this.#checkLifetime(identityOf(payload));
       } catch (error) {
         if (!isOfAnotherKey(error)) throw tokenError(error);
         refusal ??= tokenError(error);
       }
     }
     throw refusal ?? new TokenError('invalid', 'no key is set that could check this token');
+  }
+
+  /** Revocations are kept as long as a token can be valid. */
+  #checkLifetime(identity: Identity): Identity {
+    const { issuedAt = this.#now() / 1000, expires = 0 } = identity;
+    if (expires - issuedAt <= this.#maxSeconds) return identity;
+    throw new TokenError(
+      'invalid',
+      `the token is valid for more than ${this.#maxSeconds} seconds (MAX_TOKEN_SECONDS); give it an earlier exp`,
+    );
   }
 }
 
@@ -145,8 +164,8 @@ function identityOf(payload: string | jwt.JwtPayload): Identity {
         : 'the claims are no JSON object',
     );
   }
-  const { sub, exp, rooms, info } = claims.data;
-  return { user: sub, info, rooms, expires: exp };
+  const { sub, iat, exp, rooms, info } = claims.data;
+  return { user: sub, info, rooms, issuedAt: iat, expires: exp };
 }
 
 /** Whether another key may accept the token: this key did not sign it. */

@@ -2,6 +2,7 @@ import type { IncomingHttpHeaders } from 'node:http';
 import type { Socket } from 'node:net';
 import type { Logger } from 'pino';
 import { ANONYMOUS, type Identity, mayJoin } from '../auth/identity.js';
+import type { Revocations } from '../auth/revocations.js';
 import { CLOCK_TOLERANCE_SECONDS, TokenError, type Tokens } from '../auth/tokens.js';
 import type { Connection, Peer } from '../core/connection.js';
 import type { Postroom } from '../core/postroom.js';
@@ -19,6 +20,7 @@ const MAX_USER_AGENT = 300;
 export interface AdmissionContext {
   readonly postroom: Postroom;
   readonly tokens: Tokens;
+  readonly revocations: Revocations;
   readonly timers: TimerWheel;
   readonly log: Logger;
   readonly refusals: Refusals;
@@ -144,9 +146,12 @@ export class Admission implements Peer {
   }
 
   #verify(token: string): Identity {
-    const { tokens, refusals } = this.#context;
+    const { tokens, revocations, refusals } = this.#context;
     try {
-      return tokens.verify(token);
+      const identity = tokens.verify(token);
+      if (revocations.isRevoked(identity))
+        throw new TokenError('invalid', 'the token was revoked; get a new one');
+      return identity;
     } catch (error) {
       if (error instanceof TokenError)
         refusals.refused('bad token', { reason: error.message, address: this.address });

@@ -95,7 +95,10 @@ export class Gateway {
     postroom
       .catchUp(since)
       .then(() =>
-        this.#turns.wait({ goOn: () => this.#enter(upgrade, () => opening.open(upgrade, admission)) }),
+        this.#turns.wait({
+          // The token is checked again: it may have been revoked meanwhile.
+          goOn: () => this.#enter(upgrade, () => opening.open(upgrade, this.#admission(upgrade, token))),
+        }),
       )
       .catch(error => this.#fail(upgrade.socket, error));
   }

@@ -4,6 +4,7 @@ import type { Connection, Wire } from './connection.js';
 import type { Counters } from './counters.js';
 import type { Frames } from './frames.js';
 import type { Coalescer } from './coalescer.js';
+import { NameIndex } from './name-index.js';
 import type { Reader } from './reader.js';
 
 const CONNECTION_PREFIX = 'connection:';
@@ -16,6 +17,9 @@ export class Hub {
   readonly #counters: Counters;
   readonly #connections = new Map<string, Connection>();
   readonly #listeners = new Map<Address, Set<Connection>>();
+  /** The rooms and the connections in order, for lists. */
+  readonly roomNames = new NameIndex(() => this.#allRooms());
+  readonly connectionIds = new NameIndex(() => this.#connections.keys());
   #deliveries = 0;
   #rooms = 0;
 
@@ -42,11 +46,13 @@ export class Hub {
 
   add(connection: Connection): void {
     this.#connections.set(connection.id, connection);
+    this.connectionIds.added(connection.id);
     if (connection.user !== undefined) this.join(connection, userAddress(connection.user));
   }
 
   remove(connection: Connection): void {
     this.#connections.delete(connection.id);
+    this.connectionIds.removed(connection.id);
     for (const address of connection.joined.keys()) this.leave(connection, address);
   }
 
@@ -60,6 +66,8 @@ export class Hub {
     this.#connections.clear();
     this.#listeners.clear();
     this.#rooms = 0;
+    this.roomNames.cleared();
+    this.connectionIds.cleared();
     return all;
   }
 
@@ -71,14 +79,27 @@ export class Hub {
       return;
     }
     this.#listeners.set(address, new Set([connection]));
-    if (roomOf(address) !== undefined) this.#rooms++;
+    const room = roomOf(address);
+    if (room === undefined) return;
+    this.#rooms++;
+    this.roomNames.added(room);
   }
 
   leave(connection: Connection, address: Address): void {
     const listeners = this.#listeners.get(address);
     if (listeners === undefined || !listeners.delete(connection) || listeners.size > 0) return;
     this.#listeners.delete(address);
-    if (roomOf(address) !== undefined) this.#rooms--;
+    const room = roomOf(address);
+    if (room === undefined) return;
+    this.#rooms--;
+    this.roomNames.removed(room);
+  }
+
+  *#allRooms(): Iterable<string> {
+    for (const address of this.#listeners.keys()) {
+      const room = roomOf(address);
+      if (room !== undefined) yield room;
+    }
   }
 
   /** How many connections a room or a user has on this process. */

@@ -15,6 +15,7 @@ import { Counters } from './counters.js';
 import { Counts } from './counts.js';
 import { Frames } from './frames.js';
 import { Hub } from './hub.js';
+import { Inventory } from './inventory.js';
 import { readNodeReport, writeNodeReport } from './node-report.js';
 import type { Observer } from './observer.js';
 import { Presence, type PresenceSettings } from './presence/presence.js';
@@ -42,7 +43,8 @@ export interface Receipt {
 export class Postroom {
   readonly counters = new Counters();
   readonly presence: Presence;
-  readonly #observers: readonly Observer[];
+  /** What is on this node, for lists. */
+  readonly inventory: Inventory;
   readonly #journal: Journal;
   readonly #cluster: Cluster;
   readonly #counts: Counts;
@@ -102,10 +104,12 @@ export class Postroom {
       close: (connection, reason) => this.close(connection, reason),
     });
     this.#hub = new Hub(this.#coalescer, this.#reader, frames, this.counters);
+    const observers: Observer[] = [this.counters];
     this.#subscriptions = new Subscriptions({
       window: this.#window,
       reader: this.#reader,
       hub: this.#hub,
+      observers,
       fellBehind: connection => this.close(connection, 'fell_behind'),
     });
     this.#catchUp = new CatchUp(this.#journal, this.#window);
@@ -120,7 +124,15 @@ export class Postroom {
       roomsOf: connection => this.roomsOf(connection),
       failed: options.failed,
     });
-    this.#observers = [this.counters, this.presence, ...(options.observers ?? [])];
+    this.inventory = new Inventory({
+      node: options.cluster.node,
+      hub: this.#hub,
+      presence: this.presence,
+      window: this.#window,
+      coalescer: this.#coalescer,
+      subscriptions: this.#subscriptions,
+    });
+    observers.push(this.presence, ...(options.observers ?? []));
   }
 
   /** Loads the retained past. Resolves when notifications and connections can come. */
@@ -231,10 +243,7 @@ export class Postroom {
   ): { connection: Connection; start: StartPoint } {
     const { user, info, peer, rooms, since } = options;
     const connection = new Connection(socket, wire, { user, info, peer, openedAt: this.#clock.now() });
-    const start = this.#subscriptions.open(connection, rooms, since);
-    this.#notify(observer => observer.opened(connection));
-    for (const room of rooms) this.#notify(observer => observer.joined(connection, room));
-    return { connection, start };
+    return { connection, start: this.#subscriptions.open(connection, rooms, since) };
   }
 
   /**
@@ -242,17 +251,11 @@ export class Postroom {
    * the requested past that was not sent yet.
    */
   subscribe(connection: Connection, room: string, since?: string): StartPoint {
-    const wasIn = this.isIn(connection, room);
-    const start = this.#subscriptions.join(connection, room, since);
-    if (!wasIn && this.isIn(connection, room)) this.#notify(observer => observer.joined(connection, room));
-    return start;
+    return this.#subscriptions.join(connection, room, since);
   }
 
   /** Leaves a room: the connection gets nothing more of it. */
   unsubscribe(connection: Connection, room: string): void {
-    connection.assigned?.delete(room);
-    if (!this.isIn(connection, room)) return;
-    this.#notify(observer => observer.left(connection, room));
     this.#subscriptions.leave(connection, room);
   }
 
@@ -260,12 +263,7 @@ export class Postroom {
    * Sets the user's `info`, and the user of a connection that has none: it gets the user's notifications from now on.
    */
   identify(connection: Connection, user: string, info?: string): void {
-    const before = connection.user;
-    if (connection.closed) return;
-    if (before !== undefined && connection.info === info) return;
-    connection.info = info;
-    if (before === undefined) this.#subscriptions.identify(connection, user);
-    this.#notify(observer => observer.identified(connection, before));
+    this.#subscriptions.identify(connection, user, info);
   }
 
   /** Puts a connection into a room, whatever its token says. The client is told if it was not there yet. */
@@ -337,15 +335,7 @@ export class Postroom {
     connection.pending = undefined;
     connection.seen = undefined;
     connection.untold = undefined;
-    const rooms = this.roomsOf(connection);
-    this.#hub.remove(connection);
-    connection.joined.clear();
-    for (const room of rooms) this.#notify(observer => observer.left(connection, room));
-    this.#notify(observer => observer.closed(connection, reason));
-  }
-
-  #notify(call: (observer: Observer) => void): void {
-    for (const observer of this.#observers) call(observer);
+    this.#subscriptions.end(connection, reason);
   }
 
   #nodes() {

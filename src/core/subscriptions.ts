@@ -1,15 +1,21 @@
 import { type Address, roomAddress, roomOf, userAddress } from '../model/address.js';
+import type { EndReason } from '../model/close.js';
 import type { Connection, Replay, StartPoint } from './connection.js';
 import type { Hub } from './hub.js';
+import type { Observer } from './observer.js';
 import type { Reader } from './reader.js';
 import { Seen } from './seen-ranges.js';
 import type { Window } from './window.js';
 
-/** Joins and leaves: from which position a connection gets an address, and what it saw before it left an address. */
+/**
+ * Joins and leaves: from which position a connection gets an address, and what it saw before it left an address. Tells
+ * the observers.
+ */
 export class Subscriptions {
   readonly #window: Window;
   readonly #reader: Reader;
   readonly #hub: Hub;
+  readonly #observers: readonly Observer[];
   readonly #fellBehind: (connection: Connection) => void;
 
   /** @param parts.fellBehind closes a connection if it is no longer known what it has seen */
@@ -17,11 +23,14 @@ export class Subscriptions {
     window: Window;
     reader: Reader;
     hub: Hub;
+    /** Others may be added before the first connection. */
+    observers: readonly Observer[];
     fellBehind: (connection: Connection) => void;
   }) {
     this.#window = parts.window;
     this.#reader = parts.reader;
     this.#hub = parts.hub;
+    this.#observers = parts.observers;
     this.#fellBehind = parts.fellBehind;
   }
 
@@ -33,6 +42,8 @@ export class Subscriptions {
     this.#hub.add(connection);
     for (const room of rooms) this.#join(connection, roomAddress(room), from);
     if (past !== undefined) this.#reader.startAt(connection, past);
+    this.#notify(observer => observer.opened(connection));
+    for (const room of rooms) this.#notify(observer => observer.joined(connection, room));
     const recovered = since === undefined ? undefined : past !== undefined;
     return { id: this.#window.cursorAt(from), recovered };
   }
@@ -40,21 +51,25 @@ export class Subscriptions {
   /** Joins a room from now on. With a cursor, the room's past after it comes first, except what was sent already. */
   join(connection: Connection, room: string, since: string | undefined): StartPoint {
     const address = roomAddress(room);
+    const wasIn = connection.joined.has(address);
     const here = this.#reader.position(connection);
     const past = this.#hub.has(connection) ? this.#pastOf(connection, since) : undefined;
     const listenedFrom = connection.joined.get(address) ?? this.#window.end;
     const from = past === undefined ? listenedFrom : Math.min(listenedFrom, Math.max(past, here));
     this.#join(connection, address, from);
     if (past !== undefined) this.#bringPast(connection, address, past, listenedFrom);
+    if (!wasIn && connection.joined.has(address)) this.#notify(observer => observer.joined(connection, room));
     const recovered = since === undefined ? undefined : past !== undefined;
     return { id: this.#window.cursorAt(this.#reader.settled(connection)), recovered };
   }
 
-  /** Leaves a room that was joined. */
+  /** Leaves a room, if it was joined. */
   leave(connection: Connection, room: string): void {
     const address = roomAddress(room);
     const from = connection.joined.get(address);
+    connection.assigned?.delete(room);
     if (from === undefined) return;
+    this.#notify(observer => observer.left(connection, room));
     const replay = this.#reader.cancelReplay(connection, address);
     connection.joined.delete(address);
     connection.reading?.past.delete(address);
@@ -63,10 +78,23 @@ export class Subscriptions {
     this.#rememberSeen(connection, address, from, this.#reader.position(connection));
   }
 
-  /** Sets the user of a connection that has none, from now on. */
-  identify(connection: Connection, user: string): void {
-    connection.user = user;
-    this.#join(connection, userAddress(user), this.#window.end);
+  /** Sets the user's `info`, and the user of a connection that has none: it gets the user's entries from now on. */
+  identify(connection: Connection, user: string, info: string | undefined): void {
+    const before = connection.user;
+    if (connection.closed || (before !== undefined && connection.info === info)) return;
+    connection.info = info;
+    connection.user ??= user;
+    if (before === undefined) this.#join(connection, userAddress(user), this.#window.end);
+    this.#notify(observer => observer.identified(connection, before));
+  }
+
+  /** Ends a connection: it leaves all its rooms. */
+  end(connection: Connection, reason: EndReason): void {
+    const rooms = this.roomsOf(connection);
+    this.#hub.remove(connection);
+    connection.joined.clear();
+    for (const room of rooms) this.#notify(observer => observer.left(connection, room));
+    this.#notify(observer => observer.closed(connection, reason));
   }
 
   has(connection: Connection, room: string): boolean {
@@ -75,6 +103,10 @@ export class Subscriptions {
 
   roomsOf(connection: Connection): string[] {
     return [...connection.joined.keys()].flatMap(address => roomOf(address) ?? []);
+  }
+
+  #notify(call: (observer: Observer) => void): void {
+    for (const observer of this.#observers) call(observer);
   }
 
   #join(connection: Connection, address: Address, from: number): void {

@@ -2,20 +2,20 @@ import type { IncomingMessage } from 'node:http';
 import express, { type ErrorRequestHandler, type Express, type Request } from 'express';
 import helmet from 'helmet';
 import type { Logger } from 'pino';
-import type { Cluster } from '../cluster/cluster.js';
 import { sendProblem } from '../http/problem.js';
 import { internalProblem, Problem } from '../model/problem.js';
 import { clientScriptRouter } from './client-script.js';
+import type { Control } from './control/control.js';
 import { type HealthOptions, healthRouter } from './health.js';
 import { pageRouter } from './page.js';
-import { disconnectRouter } from './disconnect.js';
 
 export interface AppOptions extends HealthOptions {
   /** Whether `GET /` shows the test page. */
   readonly page: boolean;
   /** The network address that a request came from. */
   readonly callerOf: (request: IncomingMessage) => string;
-  readonly cluster: Cluster;
+  /** The control API, if it is here. */
+  readonly control: Control | undefined;
   readonly log: Logger;
 }
 
@@ -24,7 +24,7 @@ export function createApp(options: AppOptions): Express {
   const app = express();
   app.use(helmet());
   app.use(healthRouter(options));
-  if (options.detailed) app.use(disconnectRouter(options));
+  if (options.control !== undefined) app.use(options.control.router(options.keys));
   app.use(clientScriptRouter());
   if (options.page) app.use(pageRouter());
   app.use(request => {

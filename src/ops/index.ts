@@ -1,3 +1,3 @@
 export { createApp } from './app.js';
 export type { SourceReport } from './health.js';
-export { handleDisconnects } from './disconnect.js';
+export { Control } from './control/control.js';

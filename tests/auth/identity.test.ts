@@ -5,7 +5,13 @@ import { ANONYMOUS, type Identity, mayJoin } from '../../src/auth/identity.js';
 const PUBLIC = new Patterns(['public.*', 'news']);
 
 function allowed(...rooms: string[]): Identity {
-  return { user: '42', info: undefined, rooms: new Patterns(rooms), expires: 2_000_000_000 };
+  return {
+    user: '42',
+    info: undefined,
+    issuedAt: undefined,
+    rooms: new Patterns(rooms),
+    expires: 2_000_000_000,
+  };
 }
 
 describe('who may join what', () => {

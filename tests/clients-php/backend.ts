@@ -4,9 +4,11 @@ import net, { type AddressInfo } from 'node:net';
 import { afterEach } from '@jest/globals';
 
 export interface Taken {
+  readonly method: string;
   readonly headers: IncomingHttpHeaders;
   readonly url: string;
   readonly text: string;
+  /** The text as JSON; undefined if there is none. */
   // biome-ignore lint/suspicious/noExplicitAny: a test looks at whatever was posted.
   readonly body: any;
 }
@@ -65,12 +67,12 @@ export function startProxy(target: { url: string }, keepsAnswer: (n: number) => 
   return listen(async taken => {
     const keeps = keepsAnswer(count++);
     const answer = await fetch(target.url + taken.url, {
-      method: 'POST',
+      method: taken.method,
       headers: {
         authorization: taken.headers.authorization ?? '',
         'content-type': taken.headers['content-type'] ?? '',
       },
-      body: taken.text,
+      body: taken.text === '' ? null : taken.text,
     });
     const body = await answer.text();
     return keeps ? 'cut' : { status: answer.status, body };
@@ -147,7 +149,8 @@ async function take(request: IncomingMessage): Promise<Taken> {
   const chunks: Buffer[] = [];
   for await (const chunk of request) chunks.push(chunk);
   const text = Buffer.concat(chunks).toString();
-  return { headers: request.headers, url: request.url ?? '', text, body: JSON.parse(text) };
+  const { method = '', url = '', headers } = request;
+  return { method, headers, url, text, body: text === '' ? undefined : JSON.parse(text) };
 }
 
 function write(response: ServerResponse, reply: Reply): void {

@@ -4,6 +4,7 @@ import { expect, it } from '@jest/globals';
 import { connect } from '../support/client.js';
 import { describeWith } from '../support/requires.js';
 import { JWT_SECRET, KEY, startServer } from '../support/server.js';
+import { type Reply, startBackend } from './backend.js';
 import { clientFolder, clientSnippet, php, runAsItStands } from './php.js';
 
 async function listen(query: string) {
@@ -15,6 +16,10 @@ async function listen(query: string) {
 
 function run(name: string, url: string, key = KEY) {
   return runAsItStands(clientSnippet(name), { POSTROOM_URL: url, POSTROOM_KEY: key, JWT_SECRET });
+}
+
+function reply(body: object): Reply {
+  return { status: 200, body };
 }
 
 describeWith(['php'], 'clients/php/README.md, as it stands', () => {
@@ -69,6 +74,64 @@ describeWith(['php'], 'clients/php/README.md, as it stands', () => {
     const client = await connect(server.ws(`/ws?room=orders.1&token=${stdout}`));
     expect(await client.next()).toMatchObject({ type: 'welcome', user: '42' });
     expect(await client.next()).toMatchObject({ type: 'subscribed', room: 'orders.1' });
+  });
+
+  it('who', async () => {
+    const backend = await startBackend(
+      reply({ user: '42', connections: 0, rooms: [] }),
+      reply({ online: { 7: 2, 42: 0 } }),
+      reply({ members: [{ user: '7', info: { name: 'Li' }, connections: 2 }], next: 'n' }),
+      reply({ members: [{ user: '8', info: null, connections: 1 }], next: null }),
+    );
+    expect(await run('who', backend.url)).toEqual({
+      code: 0,
+      stdout: 'User 42 gets a mail.\nUser 7: 2\nUser 42: 0\n7 Li\n8 ?\n',
+      stderr: '',
+    });
+    expect(backend.requests.map(({ method, url }) => `${method} ${url}`)).toEqual([
+      'GET /users/42',
+      'POST /users/online',
+      'GET /rooms/presence.chat/members?limit=1000',
+      'GET /rooms/presence.chat/members?limit=1000&after=n',
+    ]);
+  });
+
+  it('move', async () => {
+    const backend = await startBackend(
+      reply({ connections: 2 }),
+      reply({ connections: 2 }),
+      reply({ removed: 2, partial: true }),
+    );
+    expect(await run('move', backend.url)).toEqual({
+      code: 0,
+      stdout: '2 joined\n2 closed; some may be left\n',
+      stderr: '',
+    });
+    expect(backend.requests.map(({ method, url }) => `${method} ${url}`)).toEqual([
+      'PUT /users/42/rooms/orders.7',
+      'DELETE /users/42/rooms/orders.6',
+      'POST /users/42/revoke',
+    ]);
+  });
+
+  it('page', async () => {
+    const backend = await startBackend(reply({ id: '1763856000123-0' }));
+    const { stdout, ...outcome } = await run('page', backend.url);
+    expect(outcome).toEqual({ code: 0, stderr: '' });
+    const { since, token } = JSON.parse(stdout);
+    expect(since).toBe('1763856000123-0');
+    const claims = JSON.parse(Buffer.from(token.split('.')[1] ?? '', 'base64url').toString());
+    expect(claims).toMatchObject({ sub: '42', rooms: ['presence.chat'], info: { name: 'Li' } });
+  });
+
+  it('names every public method', async () => {
+    const methods = await php<string[]>(
+      `return array_column((new ReflectionClass('Postroom'))->getMethods(ReflectionMethod::IS_PUBLIC), 'name');`,
+    );
+    const readme = readFileSync(join(clientFolder, 'README.md'), 'utf8');
+    const missing = methods.filter(name => !name.startsWith('__') && !readme.includes(`${name}(`));
+    expect(missing).toEqual([]);
+    expect(methods).toContain('roomsPage');
   });
 
   it('names every option with its default', async () => {

@@ -44,6 +44,25 @@ describeWith(['php'], 'PHP client: tokens', () => {
     expect(Math.abs(claims.iat - Date.now() / 1000)).toBeLessThan(10);
   });
 
+  it.each([
+    ['an array with names', `['name' => 'Zoë/ü', 'tags' => ['a']]`, '{"name":"Zoë/ü","tags":["a"]}'],
+    ['an object', `(object) ['n' => 1.0]`, '{"n":1.0}'],
+    ['an empty array', '[]', '{}'],
+    ['1,024 bytes of JSON', `['n' => str_repeat('ü', 508)]`, `{"n":"${'ü'.repeat(508)}"}`],
+  ])('carries what others see of the user: %s', async (_what, info, json) => {
+    const token = await php<string>(`return $postroom->token(42, ['a'], 60, ${info});`, { options });
+    const claims = Buffer.from(token.split('.')[1] ?? '', 'base64url').toString();
+    expect(claims).toContain(`"info":${json}}`);
+    expect(JSON.parse(claims)).toMatchObject({ sub: '42', rooms: ['a'], exp: expect.any(Number) });
+  });
+
+  it('a server takes one with info', async () => {
+    const server = await startServer();
+    const token = await php<string>(`return $postroom->token(42, [], 60, ['name' => 'Li']);`, { options });
+    const client = await connect(server.ws(`/ws?token=${token}`));
+    expect(await client.next()).toMatchObject({ type: 'welcome', user: '42' });
+  });
+
   it('one signed with another secret is not taken', async () => {
     const server = await startServer();
     const token = await php<string>(`return $postroom->token(42);`, {
@@ -61,6 +80,10 @@ describeWith(['php'], 'PHP client: tokens', () => {
     ['a float for a user', options, `1.5`, /user/],
     ['rooms that are no strings', options, `42, [7]`, /rooms/],
     ['rooms that are not UTF-8', options, `42, ["\\xff"]`, /UTF-8/],
+    ['info that is a list', options, `42, [], 60, ['Li']`, /info/],
+    ['info that is text', options, `42, [], 60, '{"name":"Li"}'`, /info/],
+    ['info of 1,025 bytes', options, `42, [], 60, ['n' => str_repeat('x', 1017)]`, /up to 1024 bytes/],
+    ['info that is not UTF-8', options, `42, [], 60, ['n' => "\\xff"]`, /info.*UTF-8/],
     ['a time that has passed', options, `42, [], 0`, /1 second/],
     [
       'a time instead of seconds',

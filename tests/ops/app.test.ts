@@ -19,7 +19,7 @@ describe('every page', () => {
     expect(headers).not.toHaveProperty('x-powered-by');
   });
 
-  it.each(['/nowhere', '/health/nowhere', '/connections', '/users/alice', '/page.html'])(
+  it.each(['/nowhere', '/health/nowhere', '/connection', '/users', '/users/alice/rooms', '/page.html'])(
     'that is not there is 404 not_found: %s',
     async path => {
       const server = await startServer();

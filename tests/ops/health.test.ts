@@ -98,7 +98,7 @@ describe('health', () => {
       detailed: true,
       page: false,
       callerOf: () => '127.0.0.1',
-      cluster: localCluster(),
+      control: undefined,
       refusals: new Refusals(pino({ level: 'silent' }), Date.now),
       log: pino({ level: 'silent' }),
     });

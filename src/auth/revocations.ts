@@ -1,0 +1,149 @@
+import type { After } from '../model/clock.js';
+import type { Store } from '../storage/store.js';
+import type { Identity } from './identity.js';
+
+const PAGE = 1000;
+const POLL_MS = 2000;
+// The clocks of nodes may differ. Records of so much time are read again.
+const CLOCK_DIFFERENCE_MS = 60_000;
+const FORGET_EVERY_MS = 3_600_000;
+const DIGITS = 15;
+
+/** All tokens of a user that were issued before this moment. */
+export interface Revocation {
+  readonly user: string;
+  /** Milliseconds since the epoch. */
+  readonly before: number;
+}
+
+/**
+ * Tokens that are refused before they have expired. A revocation is durable, and it is forgotten when the last token
+ * that it could concern has expired.
+ */
+export class Revocations {
+  readonly #open: () => Store<Revocation>;
+  readonly #isShared: boolean;
+  readonly #lifetimeMs: number;
+  readonly #now: () => number;
+  readonly #after: After;
+  readonly #failed: (error: unknown) => void;
+  /** The last revocation of each user, in milliseconds since the epoch. */
+  readonly #revoked = new Map<string, number>();
+  #store: Store<Revocation> | undefined;
+  /** Records up to this moment are known. */
+  #readUntil = 0;
+  #forgottenAt = 0;
+  #stopPolling: (() => void) | undefined;
+  #isStopped = false;
+
+  constructor(options: {
+    /** Opens the store, which must have started. */
+    open: () => Store<Revocation>;
+    /** Whether other nodes write to the store. */
+    isShared: boolean;
+    /** How long a token can be valid, in seconds. */
+    lifetimeSeconds: number;
+    /** Milliseconds since the epoch. */
+    now: () => number;
+    after: After;
+    /** Told of reads that failed. They are tried again. */
+    failed: (error: unknown) => void;
+  }) {
+    this.#open = options.open;
+    this.#isShared = options.isShared;
+    this.#lifetimeMs = options.lifetimeSeconds * 1000;
+    this.#now = options.now;
+    this.#after = options.after;
+    this.#failed = options.failed;
+  }
+
+  /** How many users have revoked tokens. */
+  get size(): number {
+    return this.#revoked.size;
+  }
+
+  /** Reads all revocations. */
+  async start(): Promise<void> {
+    await this.#read();
+    await this.#forget();
+    this.#poll();
+  }
+
+  stop(): void {
+    this.#isStopped = true;
+    this.#stopPolling?.();
+  }
+
+  /** Whether a token is revoked. One without `iat` counts as old. */
+  isRevoked({ user, issuedAt = 0 }: Identity): boolean {
+    const before = user === undefined ? undefined : this.#revoked.get(user);
+    // Whole seconds: a backend that revokes a user's tokens often makes a new one in the same second.
+    return before !== undefined && Math.floor(issuedAt) < Math.floor(before / 1000);
+  }
+
+  /** Revokes all tokens of a user that were issued up to now. Resolves when that is durable; other nodes must learn it. */
+  async revoke(user: string): Promise<Revocation> {
+    const revocation = { user, before: this.#now() };
+    await this.#opened.put(keyOf(revocation.before, user), revocation);
+    this.learn(revocation);
+    return revocation;
+  }
+
+  /** Refuses tokens that another node has revoked. */
+  learn({ user, before }: Revocation): void {
+    this.#revoked.set(user, Math.max(before, this.#revoked.get(user) ?? 0));
+  }
+
+  get #opened(): Store<Revocation> {
+    this.#store ??= this.#open();
+    return this.#store;
+  }
+
+  /** Reads what other nodes have written: their messages can get lost. */
+  #poll(): void {
+    if (this.#isStopped) return;
+    const next = this.#isShared ? POLL_MS : FORGET_EVERY_MS;
+    this.#stopPolling = this.#after(next, async () => {
+      try {
+        if (this.#isShared) await this.#read();
+        if (this.#now() - this.#forgottenAt >= FORGET_EVERY_MS) await this.#forget();
+      } catch (error) {
+        if (!this.#isStopped) this.#failed(error);
+      }
+      this.#poll();
+    });
+  }
+
+  async #read(): Promise<void> {
+    const now = this.#now();
+    let from = keyOf(Math.max(0, this.#readUntil - CLOCK_DIFFERENCE_MS), '');
+    for (;;) {
+      const records = await this.#opened.range(from, keyOf(Number.MAX_SAFE_INTEGER, ''), PAGE);
+      for (const [key, revocation] of records) {
+        this.learn(revocation);
+        // The next key in the order of bytes.
+        from = `${key}\0`;
+      }
+      if (records.length < PAGE) break;
+    }
+    this.#readUntil = now;
+  }
+
+  /** Forgets what concerns only expired tokens. */
+  async #forget(): Promise<void> {
+    const now = this.#now();
+    const oldest = now - this.#lifetimeMs;
+    for (;;) {
+      const records = await this.#opened.range('', keyOf(Math.max(0, oldest), ''), PAGE);
+      await Promise.all(records.map(([key]) => this.#opened.remove(key)));
+      if (records.length < PAGE) break;
+    }
+    for (const [user, before] of this.#revoked) if (before < oldest) this.#revoked.delete(user);
+    this.#forgottenAt = now;
+  }
+}
+
+/** Orders the records by time. */
+function keyOf(before: number, user: string): string {
+  return `${String(before).padStart(DIGITS, '0')} ${user}`;
+}

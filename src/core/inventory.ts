@@ -1,0 +1,220 @@
+import {
+  type Address,
+  BROADCAST,
+  connectionAddress,
+  roomAddress,
+  roomOf,
+  userAddress,
+} from '../model/address.js';
+import type { Id } from '../model/id.js';
+import { FirstNames, type Page, type PageRequest } from '../model/page.js';
+import { inTurns } from '../model/turns.js';
+import type { Coalescer } from './coalescer.js';
+import type { Connection } from './connection.js';
+import type { Hub } from './hub.js';
+import type { Presence } from './presence/presence.js';
+import type { Subscriptions } from './subscriptions.js';
+import type { Window } from './window.js';
+
+// A page has no more items when they have so many characters in JSON.
+const MAX_PAGE = 1024 * 1024;
+/** The most rooms of one user that are listed. */
+export const MAX_ROOMS = 1000;
+
+/** The connections in a room on this node, and their users. */
+export interface RoomReport {
+  readonly connections: number;
+  readonly users: readonly string[];
+}
+
+/** A user in a room on this node. */
+export interface MemberReport {
+  readonly info?: string | undefined;
+  /** When the last connection came, in milliseconds since the epoch. */
+  readonly at: number;
+  readonly connections: number;
+}
+
+export interface UserReport {
+  readonly connections: number;
+  /** In order, at most 1,000. */
+  readonly rooms: readonly string[];
+}
+
+/** A connection, for operators. */
+export interface ConnectionReport {
+  readonly connection: string;
+  readonly user: string | null;
+  readonly rooms: readonly string[];
+  readonly protocol: string;
+  readonly address: string;
+  readonly userAgent: string | null;
+  /** RFC 3339, in UTC. */
+  readonly openedAt: string;
+  /** Whether it gets entries as they come, or is served from the past at its own pace. */
+  readonly state: 'live' | 'reading';
+  /** Bytes written to it that the kernel has not taken. */
+  readonly waitingBytes: number;
+  readonly node: string;
+}
+
+/** What is on this node: rooms, users and connections. Lists come in order, and cost no long turn of the event loop. */
+export class Inventory {
+  readonly #node: string;
+  readonly #hub: Hub;
+  readonly #presence: Presence;
+  readonly #window: Window;
+  readonly #coalescer: Coalescer;
+  readonly #subscriptions: Subscriptions;
+
+  constructor(parts: {
+    node: string;
+    hub: Hub;
+    presence: Presence;
+    window: Window;
+    coalescer: Coalescer;
+    subscriptions: Subscriptions;
+  }) {
+    this.#node = parts.node;
+    this.#hub = parts.hub;
+    this.#presence = parts.presence;
+    this.#window = parts.window;
+    this.#coalescer = parts.coalescer;
+    this.#subscriptions = parts.subscriptions;
+  }
+
+  /** The cursor now: everything that follows is newer. */
+  get cursor(): Id {
+    return this.#window.cursorAt(this.#window.end);
+  }
+
+  /** The id of the newest retained notification to a room. */
+  newestOf(room: string): Id | undefined {
+    const positions = this.#window.positionsOf(roomAddress(room));
+    const last = positions?.at(positions.end - 1);
+    return last === undefined ? undefined : this.#window.entryAt(last)?.id;
+  }
+
+  /** Rooms that somebody is in. */
+  async rooms(prefix: string, { after = '', limit }: PageRequest): Promise<Page<RoomReport>> {
+    const names = await this.#hub.roomNames.first(prefix, after, limit + 1);
+    const reports = await this.roomReports(names.slice(0, limit));
+    return cut(names, reports, names.length > limit);
+  }
+
+  async roomReports(rooms: readonly string[]): Promise<RoomReport[]> {
+    const reports = rooms.map(room => ({ connections: 0, room, users: new Set<string>() }));
+    const hub = this.#hub;
+    function* all() {
+      for (const report of reports)
+        for (const { user } of hub.listeners(roomAddress(report.room))) yield { report, user };
+    }
+    await inTurns(all(), ({ report, user }) => {
+      report.connections++;
+      if (user !== undefined) report.users.add(user);
+    });
+    return reports.map(({ connections, users }) => ({ connections, users: [...users] }));
+  }
+
+  /** The users in a room. Members of a presence room are listed as long as the others see them. */
+  async members(room: string, request: PageRequest): Promise<Page<MemberReport>> {
+    const first = new FirstNames<MemberReport>(request);
+    if (this.#presence.covers(room))
+      await inTurns(this.#presence.ownMembers(room), ({ user, info, at, connections }) =>
+        first.add(user, () => ({ info, at, connections })),
+      );
+    else
+      await inTurns(this.#hub.listeners(roomAddress(room)), ({ user, info, openedAt }) => {
+        if (user === undefined) return;
+        first.add(user, before => ({
+          ...(before === undefined || openedAt >= before.at ? { info, at: openedAt } : before),
+          connections: (before?.connections ?? 0) + 1,
+        }));
+      });
+    return first.page;
+  }
+
+  async user(user: string): Promise<UserReport> {
+    const first = new FirstNames<true>({ limit: MAX_ROOMS });
+    const hub = this.#hub;
+    function* rooms() {
+      for (const { joined } of hub.listeners(userAddress(user))) yield* joined.keys();
+    }
+    await inTurns(this.#roomsIn(rooms()), room => first.add(room, () => true));
+    return { connections: hub.count(userAddress(user)), rooms: first.page.items.map(([room]) => room) };
+  }
+
+  /** How many connections each of these users has. */
+  connectionsOf(users: readonly string[]): number[] {
+    return users.map(user => this.#hub.count(userAddress(user)));
+  }
+
+  /** The connections, by id. They are in all the given rooms, and of the given user. */
+  async connections(
+    { room, user }: { room?: string | undefined; user?: string | undefined },
+    request: PageRequest,
+  ): Promise<Page<ConnectionReport>> {
+    const { ids, more } = await this.#connectionIds(room, user, request);
+    const reports: (ConnectionReport | undefined)[] = [];
+    await inTurns(ids, id => void reports.push(this.connection(id)));
+    return cut(ids, reports, more);
+  }
+
+  connection(id: string): ConnectionReport | undefined {
+    const [connection] = this.#hub.listeners(connectionAddress(id));
+    return connection && this.#report(connection);
+  }
+
+  async #connectionIds(room: string | undefined, user: string | undefined, request: PageRequest) {
+    const { after = '', limit } = request;
+    if (room === undefined && user === undefined) {
+      const ids = await this.#hub.connectionIds.first('', after, limit + 1);
+      return { ids: ids.slice(0, limit), more: ids.length > limit };
+    }
+    const first = new FirstNames<true>(request);
+    const address: Address =
+      user !== undefined ? userAddress(user) : room !== undefined ? roomAddress(room) : BROADCAST;
+    await inTurns(this.#hub.listeners(address), ({ id, joined }) => {
+      if (room === undefined || joined.has(roomAddress(room))) first.add(id, () => true);
+    });
+    const { items, more } = first.page;
+    return { ids: items.map(([id]) => id), more };
+  }
+
+  *#roomsIn(addresses: Iterable<Address>): Iterable<string> {
+    for (const address of addresses) {
+      const room = roomOf(address);
+      if (room !== undefined) yield room;
+    }
+  }
+
+  #report(connection: Connection): ConnectionReport {
+    const { id, user, wire, peer, openedAt, reading } = connection;
+    return {
+      connection: id,
+      user: user ?? null,
+      rooms: this.#subscriptions.roomsOf(connection),
+      protocol: wire.protocol,
+      address: peer.address,
+      userAgent: peer.userAgent ?? null,
+      openedAt: new Date(openedAt).toISOString(),
+      state: reading === undefined ? 'live' : 'reading',
+      waitingBytes: this.#coalescer.waiting(connection),
+      node: this.#node,
+    };
+  }
+}
+
+/** A page of the items that there still are, and that are not too many bytes. */
+function cut<T>(names: readonly string[], all: readonly (T | undefined)[], more: boolean): Page<T> {
+  const items: [string, T][] = [];
+  let length = 0;
+  for (const [index, item] of all.entries()) {
+    const name = names[index];
+    if (name === undefined || item === undefined) continue;
+    length += JSON.stringify(item).length;
+    if (length > MAX_PAGE && items.length > 0) return { items, more: true };
+    items.push([name, item]);
+  }
+  return { items, more };
+}

@@ -1,0 +1,33 @@
+import { type Request, Router } from 'express';
+import type { Publishers } from '../../auth/keys.js';
+import { methodNotAllowed } from '../methods.js';
+
+/** Answers a request that has a right key: with an object, or it throws a Problem. */
+export type Answer = (request: Request) => Promise<object> | object;
+
+export type Method = 'get' | 'post' | 'put' | 'delete';
+
+/** Paths, each with its methods. */
+export type Resource = Readonly<Record<string, Partial<Record<Method, Answer>>>>;
+
+/** Serves resources to callers with a key. */
+export function resourceRouter(resources: readonly Resource[], keys: Publishers): Router {
+  const router = Router();
+  const paths = new Map<string, Resource[string]>();
+  for (const [path, methods] of resources.flatMap(resource => Object.entries(resource)))
+    paths.set(path, { ...paths.get(path), ...methods });
+  for (const [path, methods] of paths) {
+    const route = router.route(path);
+    for (const [method, answer] of Object.entries(methods))
+      route[method as Method](async (request, response) => {
+        keys.require(request.headers.authorization);
+        const body = await answer(request);
+        response.set('Cache-Control', 'no-store').json(body);
+      });
+    const allowed = Object.keys(methods).map(method => method.toUpperCase());
+    route.all(
+      methodNotAllowed(allowed.flatMap(name => (name === 'GET' ? ['GET', 'HEAD'] : name)).join(', ')),
+    );
+  }
+  return router;
+}
