@@ -1,4 +1,6 @@
 import type { After } from '../model/clock.js';
+import { reasonOf } from '../model/reason.js';
+import { StartError } from '../model/start-error.js';
 import type { Store } from '../storage/store.js';
 import type { Identity } from './identity.js';
 
@@ -62,10 +64,19 @@ export class Revocations {
     return this.#revoked.size;
   }
 
-  /** Reads all revocations. */
+  /** Reads all revocations. Rejects with a StartError if it cannot. */
   async start(): Promise<void> {
-    await this.#read();
-    await this.#forget();
+    try {
+      await this.#read();
+      await this.#forget();
+    } catch (error) {
+      throw new StartError(
+        `The revoked tokens cannot be read: ${reasonOf(error)}. (Redis rights: docs/scaling.md, ACL)`,
+        {
+          cause: error,
+        },
+      );
+    }
     this.#poll();
   }
 

@@ -16,8 +16,8 @@ export function runPhp(script: string, env: Record<string, string>): Promise<Out
   );
 }
 
-export function runShell(line: string): Promise<Outcome> {
-  return run('sh', ['-c', line], '', {});
+export function runShell(line: string, env: Record<string, string> = {}): Promise<Outcome> {
+  return run('sh', ['-c', line], '', env);
 }
 
 function run(program: string, args: string[], input: string, env: Record<string, string>): Promise<Outcome> {
