@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { Database, RootDatabase } from 'lmdb';
@@ -33,24 +34,28 @@ export function openTable(root: RootDatabase, name: string): Table {
 
 /** One change; `record` is undefined for a removal. */
 interface Change {
-  readonly table: Table;
   readonly name: string;
   readonly key: Buffer;
   readonly record: Buffer | undefined;
 }
 
-/** Stores in one LMDB file. They survive kill -9, and are checked at each start. */
+/**
+ * Stores in one LMDB file. They survive kill -9, and are checked at each start. The file is made at the first change: so
+ * stores that nobody uses cost nothing.
+ */
 export class DiskStores implements Stores {
   readonly #directory: DataDirectory;
   readonly #path: string;
   readonly #stopping: AbortSignal;
   readonly #stores = new Map<string, DiskStore<unknown>>();
+  readonly #tables = new Map<string, Table>();
   readonly #tallies = new Map<string, Tally>();
   /** Undefined is no change: it makes an empty commit. */
   readonly #commits: GroupCommit<Change | undefined, boolean>;
   readonly #requireOpen = () => {
     if (this.#stopped !== undefined) throw closed();
   };
+  #isStarted = false;
   #file: ReturnType<typeof openFile> | undefined;
   #identity: FileIdentity | undefined;
   /** Set while the last commit is not sealed. */
@@ -72,9 +77,8 @@ export class DiskStores implements Stores {
   async start(): Promise<void> {
     await this.#directory.use();
     try {
-      await renewFile(COPY, this.#path, [], this.#stopping);
-      this.#file = openFile(this.#path);
-      this.#identity = await FileIdentity.of(this.#path);
+      if (existsSync(this.#path)) await this.#openFile();
+      this.#isStarted = true;
     } catch (error) {
       await this.#directory.release();
       if (this.#stopping.aborted)
@@ -88,13 +92,15 @@ export class DiskStores implements Stores {
 
   open<V>(name: string): Store<V> {
     this.#requireOpen();
-    const { root, tallies } = this.#opened;
+    if (!this.#isStarted) throw new Error('the stores are not open');
     const known = this.#stores.get(name);
     if (known !== undefined) return known as Store<V>;
-    const table = openTable(root, name);
-    this.#tallies.set(name, new Tally(tallies.get(name)));
-    const change = (key: Buffer, record: Buffer | undefined) => this.#change({ table, name, key, record });
-    const store = new DiskStore<V>(table, change, this.#requireOpen);
+    const change = (key: Buffer, record: Buffer | undefined) => this.#change({ name, key, record });
+    const table = () => {
+      this.#requireOpen();
+      return this.#file && this.#tableOf(this.#file, name);
+    };
+    const store = new DiskStore<V>(table, change);
     this.#stores.set(name, store);
     return store;
   }
@@ -105,11 +111,28 @@ export class DiskStores implements Stores {
   }
 
   async #stop(): Promise<void> {
-    if (this.#file === undefined) return;
+    if (!this.#isStarted) return;
     await this.#commits.idle();
     if (this.#sealTimer !== undefined) await this.#seal();
-    await this.#file.root.close();
+    await this.#file?.root.close();
     await this.#directory.release();
+  }
+
+  async #openFile() {
+    await renewFile(COPY, this.#path, [], this.#stopping);
+    this.#file = openFile(this.#path);
+    this.#identity = await FileIdentity.of(this.#path);
+    return this.#file;
+  }
+
+  #tableOf({ root, tallies }: ReturnType<typeof openFile>, name: string): Table {
+    let table = this.#tables.get(name);
+    if (table === undefined) {
+      table = openTable(root, name);
+      this.#tables.set(name, table);
+      this.#tallies.set(name, new Tally(tallies.get(name)));
+    }
+    return table;
   }
 
   async #change(change: Change): Promise<boolean> {
@@ -131,10 +154,14 @@ export class DiskStores implements Stores {
 
   /** Resolves, for each change, to whether its key was there. */
   async #commit(group: readonly (Change | undefined)[]): Promise<boolean[]> {
-    const { root, tallies } = this.#opened;
-    const before = new Map([...this.#tallies].map(([name, tally]) => [name, String(tally)]));
+    let before = new Map<string, string>();
     const wereThere: boolean[] = [];
     try {
+      const file = this.#file ?? (await this.#openFile());
+      const { root, tallies } = file;
+      // Before the batch, in which no table can be made.
+      for (const change of group) if (change !== undefined) this.#tableOf(file, change.name);
+      before = new Map([...this.#tallies].map(([name, tally]) => [name, String(tally)]));
       await this.#identity?.check();
       await root.batch(() => {
         // The changes of this group so far: reading gives the values before the group.
@@ -144,7 +171,8 @@ export class DiskStores implements Stores {
             wereThere.push(false);
             continue;
           }
-          const { table, name, key, record } = change;
+          const { name, key, record } = change;
+          const table = this.#tableOf(file, name);
           const changedKey = `${name} ${key.toString('latin1')}`;
           const previous = changed.has(changedKey) ? changed.get(changedKey) : table.get(key);
           const tally = this.#tallies.get(name);
@@ -166,27 +194,20 @@ export class DiskStores implements Stores {
       });
     }
   }
-
-  get #opened() {
-    if (this.#file === undefined) throw new Error('the stores are not open');
-    return this.#file;
-  }
 }
 
 /** One store of the file. It reads only committed values. */
 class DiskStore<V> implements Store<V> {
-  readonly #table: Table;
+  readonly #table: () => Table | undefined;
   readonly #change: (key: Buffer, record: Buffer | undefined) => Promise<boolean>;
-  readonly #requireOpen: () => void;
 
+  /** @param table undefined while there is no file; throws when the stores are closed */
   constructor(
-    table: Table,
+    table: () => Table | undefined,
     change: (key: Buffer, record: Buffer | undefined) => Promise<boolean>,
-    requireOpen: () => void,
   ) {
     this.#table = table;
     this.#change = change;
-    this.#requireOpen = requireOpen;
   }
 
   async put(key: string, value: V): Promise<void> {
@@ -199,17 +220,17 @@ class DiskStore<V> implements Store<V> {
   }
 
   async get(key: string): Promise<V | undefined> {
-    this.#requireOpen();
+    const table = this.#table();
     const bytes = keyBytes(key);
-    const record = this.#table.get(bytes);
+    const record = table?.get(bytes);
     return record && JSON.parse(jsonOf(bytes, record));
   }
 
   async range(from: string, to: string, limit: number): Promise<[string, V][]> {
-    this.#requireOpen();
+    const table = this.#table();
     const [start, end] = [boundBytes(from), boundBytes(to)];
     if (limit === 0 || Buffer.compare(start, end) >= 0) return [];
-    const found = this.#table.getRange({ start, end, limit });
+    const found = table?.getRange({ start, end, limit }) ?? [];
     return [...found].map(({ key, value }) => [key.toString(), JSON.parse(jsonOf(key, value))]);
   }
 }
