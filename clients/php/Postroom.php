@@ -395,7 +395,7 @@ class Postroom
     {
         $names = ['connection' => $connection];
 
-        return $this->control('GET', '/connections/{connection}', $names, 'connection', ['not_found' => null]);
+        return $this->control('GET', '/connections/{connection}', $names, 'connection', ['unknown_connection' => null]);
     }
 
     /**
@@ -605,7 +605,7 @@ class Postroom
     {
         $names = ['connection' => $connection, 'room' => $room];
         // A tab that was closed meanwhile is no failure: toConnection() also says 0.
-        $instead = ['not_found' => ['connections' => 0]];
+        $instead = ['unknown_connection' => ['connections' => 0]];
 
         return $this->control($method, '/connections/{connection}/rooms/{room}', $names, 'connections', $instead);
     }

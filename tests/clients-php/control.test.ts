@@ -329,7 +329,7 @@ describeWith(['php'], 'PHP client: online', () => {
 
 describeWith(['php'], 'PHP client: a connection that is not there', () => {
   it('connection is null, joinConnection and leaveConnection reach 0; no failure, whatever onError says', async () => {
-    const backend = await startBackend(problem(404, 'not_found'));
+    const backend = await startBackend(problem(404, 'unknown_connection'));
     const told = await php(
       `return [
         $postroom->connection('1.2'), $postroom->joinConnection('1.2', 'a'), $postroom->leaveConnection('1.2', 'a'),
@@ -354,12 +354,15 @@ describeWith(['php'], 'PHP client: a connection that is not there', () => {
     ]);
   });
 
-  it('elsewhere a 404 is a failure: an old server, or a side without the control API', async () => {
-    const backend = await startBackend(problem(404, 'not_found'));
-    const told = await php<Told>(`return told(fn () => $postroom->user(42));`, backend);
-    expect(told).toMatchObject({ code: 'not_found', status: 404, temporary: false });
-    expect(backend.requests).toHaveLength(1);
-  });
+  it.each(['user(42)', "connection('1.2')", "leaveConnection('1.2', 'a')"])(
+    'a 404 for another reason is a failure of %s: an old server, or a side without the control API',
+    async call => {
+      const backend = await startBackend(problem(404, 'not_found'));
+      const told = await php<Told>(`return told(fn () => $postroom->${call});`, backend);
+      expect(told).toMatchObject({ code: 'not_found', status: 404, temporary: false });
+      expect(backend.requests).toHaveLength(1);
+    },
+  );
 });
 
 describeWith(['php'], 'PHP client: when the control API fails', () => {
@@ -464,5 +467,63 @@ describeWith(['php'], 'PHP client: when the control API fails', () => {
     const backend = await startBackend(answer(body));
     const told = await php<Told>(`return told(fn () => $postroom->${call});`, backend);
     expect(told).toMatchObject({ code: 'unexpected_answer', status: 200 });
+  });
+});
+
+describeWith(['php'], 'PHP client: with the real server', () => {
+  it('every method answers what is so', async () => {
+    const server = await startServer();
+    const claims = { sub: '42', rooms: ['presence.chat'], info: { name: 'Li' } };
+    const client = await connect(server.ws(`/?room=presence.chat&token=${token(claims)}`));
+    const { connection: id } = await client.next();
+    const { id: newest } = await server.notify({ room: 'presence.chat', event: 'e' });
+    const told = await php<Record<string, unknown>>(
+      `
+      $all = fn (Generator $walk) => iterator_to_array($walk);
+      return [
+        'user' => $postroom->user(42),
+        'isOnline' => [$postroom->isOnline(42), $postroom->isOnline('online')],
+        'online' => $postroom->online([42, 43]),
+        'room' => $postroom->room('presence.chat'),
+        'rooms' => $all($postroom->rooms('presence.')),
+        'members' => $all($postroom->members('presence.chat')),
+        'connections' => array_column($all($postroom->connections(['user' => 42])), 'connection'),
+        'connection' => $postroom->connection('${id}')['rooms'],
+        'none' => $postroom->connection('1.2'),
+        'newest' => $postroom->newest(),
+        'join' => $postroom->join(42, 'a/b ü'),
+        'joinConnection' => $postroom->joinConnection('${id}', 'c'),
+        'leaveConnection' => $postroom->leaveConnection('${id}', 'c'),
+        'leave' => $postroom->leave(42, 'a/b ü'),
+        'removeConnection' => $postroom->removeConnection('1.2'),
+        'removeRoom' => $postroom->removeRoom('nobody'),
+        'removeUser' => $postroom->removeUser(43),
+        'revoke' => $postroom->revoke(42),
+      ];`.replaceAll('a/b ü', 'a/ü'),
+      { url: server.url },
+    );
+    expect(told).toEqual({
+      user: { user: '42', connections: 1, rooms: ['presence.chat'] },
+      isOnline: [true, false],
+      online: { online: { 42: 1, 43: 0 } },
+      room: { room: 'presence.chat', connections: 1, users: 1, newest },
+      rooms: [{ room: 'presence.chat', connections: 1, users: 1 }],
+      members: [{ user: '42', info: { name: 'Li' }, connections: 1 }],
+      connections: [id],
+      connection: ['presence.chat'],
+      none: null,
+      newest,
+      join: { connections: 1 },
+      joinConnection: { connections: 1 },
+      leaveConnection: { connections: 1 },
+      leave: { connections: 1 },
+      removeConnection: { removed: 0 },
+      removeRoom: { removed: 0 },
+      removeUser: { removed: 0 },
+      revoke: { removed: 1 },
+    });
+    await client.nextOf('subscribed');
+    for (const room of ['a/ü', 'c']) expect(await client.nextOf('subscribed')).toMatchObject({ room });
+    expect(await client.closed).toMatchObject({ code: 4503 });
   });
 });

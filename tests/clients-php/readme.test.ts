@@ -1,9 +1,9 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, it } from '@jest/globals';
-import { connect } from '../support/client.js';
+import { connect, token as sign } from '../support/client.js';
 import { describeWith } from '../support/requires.js';
-import { JWT_SECRET, KEY, startServer } from '../support/server.js';
+import { JWT_SECRET, KEY, startServer, type TestServer } from '../support/server.js';
 import { type Reply, startBackend } from './backend.js';
 import { clientFolder, clientSnippet, php, runAsItStands } from './php.js';
 
@@ -12,6 +12,11 @@ async function listen(query: string) {
   const client = await connect(server.ws(`/ws${query}`));
   await client.nextOf('welcome');
   return { server, client };
+}
+
+async function enter(server: TestServer, claims: object): Promise<void> {
+  const client = await connect(server.ws(`/?room=presence.chat&token=${sign(claims)}`));
+  await client.nextOf('subscribed');
 }
 
 function run(name: string, url: string, key = KEY) {
@@ -77,51 +82,48 @@ describeWith(['php'], 'clients/php/README.md, as it stands', () => {
   });
 
   it('who', async () => {
-    const backend = await startBackend(
-      reply({ user: '42', connections: 0, rooms: [] }),
-      reply({ online: { 7: 2, 42: 0 } }),
-      reply({ members: [{ user: '7', info: { name: 'Li' }, connections: 2 }], next: 'n' }),
-      reply({ members: [{ user: '8', info: null, connections: 1 }], next: null }),
-    );
-    expect(await run('who', backend.url)).toEqual({
+    const server = await startServer();
+    const rooms = ['presence.chat'];
+    await enter(server, { sub: '7', rooms, info: { name: 'Li' } });
+    await enter(server, { sub: '8', rooms });
+    expect(await run('who', server.url)).toEqual({
       code: 0,
-      stdout: 'User 42 gets a mail.\nUser 7: 2\nUser 42: 0\n7 Li\n8 ?\n',
+      stdout: 'User 42 gets a mail.\nUser 7: 1\nUser 42: 0\n7 Li\n8 ?\n',
       stderr: '',
     });
-    expect(backend.requests.map(({ method, url }) => `${method} ${url}`)).toEqual([
-      'GET /users/42',
-      'POST /users/online',
-      'GET /rooms/presence.chat/members?limit=1000',
-      'GET /rooms/presence.chat/members?limit=1000&after=n',
-    ]);
   });
 
   it('move', async () => {
+    const server = await startServer({ PUBLIC_ROOMS: 'orders.6' });
+    const client = await connect(server.ws(`/?room=orders.6&token=${sign({ sub: '42' })}`));
+    await client.nextOf('subscribed');
+    expect(await run('move', server.url)).toEqual({ code: 0, stdout: '1 joined\n1 closed\n', stderr: '' });
+    expect(await client.next()).toMatchObject({ type: 'subscribed', room: 'orders.7' });
+    expect(await client.next()).toMatchObject({ type: 'unsubscribed', room: 'orders.6' });
+    expect(await client.closed).toMatchObject({ code: 4503 });
     const backend = await startBackend(
       reply({ connections: 2 }),
       reply({ connections: 2 }),
       reply({ removed: 2, partial: true }),
     );
-    expect(await run('move', backend.url)).toEqual({
-      code: 0,
+    expect(await run('move', backend.url)).toMatchObject({
       stdout: '2 joined\n2 closed; some may be left\n',
-      stderr: '',
     });
-    expect(backend.requests.map(({ method, url }) => `${method} ${url}`)).toEqual([
-      'PUT /users/42/rooms/orders.7',
-      'DELETE /users/42/rooms/orders.6',
-      'POST /users/42/revoke',
-    ]);
   });
 
   it('page', async () => {
-    const backend = await startBackend(reply({ id: '1763856000123-0' }));
-    const { stdout, ...outcome } = await run('page', backend.url);
+    const server = await startServer();
+    const { id } = await server.notify({ everyone: true, event: 'before' });
+    const { stdout, ...outcome } = await run('page', server.url);
     expect(outcome).toEqual({ code: 0, stderr: '' });
     const { since, token } = JSON.parse(stdout);
-    expect(since).toBe('1763856000123-0');
-    const claims = JSON.parse(Buffer.from(token.split('.')[1] ?? '', 'base64url').toString());
-    expect(claims).toMatchObject({ sub: '42', rooms: ['presence.chat'], info: { name: 'Li' } });
+    expect(since).toBe(id);
+    await server.notify({ user: '42', event: 'after' });
+    const client = await connect(server.ws(`/?room=presence.chat&since=${since}&token=${token}`));
+    expect(await client.nextOf('subscribed')).toMatchObject({
+      members: [{ user: '42', info: { name: 'Li' } }],
+    });
+    expect(await client.next()).toMatchObject({ event: 'after' });
   });
 
   it('names every public method', async () => {
