@@ -56,12 +56,13 @@ export async function createServer(config: Config, log: Logger, options: ServerO
   const { front, internal, socket } = listenersOf(base, core, waysIn, gateway);
   const parts = new Parts([
     { stop: () => core.journal.close() },
-    core.stores,
-    core.revocations,
+    { stop: () => core.stores.stop() },
     { stop: () => core.cluster.stop() },
     { stop: () => core.postroom.stop() },
     // Health answers until the last connection is closed, so a load balancer sees that the server drains.
     [front, internal, socket].filter(listener => listener !== undefined),
+    { start: () => core.stores.start() },
+    core.revocations,
     { start: () => core.postroom.start() },
     timers,
     [{ stop: () => gateway.drain(config.DRAIN_SECONDS) }, ...waysIn.wanted],
@@ -122,9 +123,10 @@ async function coreOf({ config, log, clock, stopping, isShared, failed }: Base) 
   const retention = { seconds: config.RETENTION_SECONDS, bytes: config.RETENTION_BYTES };
   const node = randomUUID();
   const redis = { redisUrl: config.REDIS_URL, redisPrefix: config.REDIS_PREFIX };
+  const directory = new DataDirectory(config.DATA_DIR);
+  const stores = await storesOf[config.JOURNAL]({ ...redis, directory, stopping, failed: storesFailed });
   const report = () => postroom.nodeReport;
   const cluster = await clusters[config.JOURNAL]({ ...redis, node, report, stopping, log });
-  const directory = new DataDirectory(config.DATA_DIR);
   const open = journals[config.JOURNAL];
   const journal: Journal = await open({ ...redis, retention, directory, node, stopping, clock, log });
   const { MAX_BUFFERED_BYTES: maxBufferedBytes } = config;
@@ -143,7 +145,6 @@ async function coreOf({ config, log, clock, stopping, isShared, failed }: Base) 
     after: systemAfter,
     failed,
   });
-  const stores = await storesOf[config.JOURNAL]({ ...redis, directory, stopping, failed: storesFailed });
   const revocations = new Revocations({
     open: () => stores.open<Revocation>('revocations'),
     isShared,

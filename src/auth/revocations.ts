@@ -36,6 +36,7 @@ export class Revocations {
   #readUntil = 0;
   #forgottenAt = 0;
   #stopPolling: (() => void) | undefined;
+  #isFailing = false;
   #isStopped = false;
 
   constructor(options: {
@@ -48,7 +49,7 @@ export class Revocations {
     /** Milliseconds since the epoch. */
     now: () => number;
     after: After;
-    /** Told of reads that failed. They are tried again. */
+    /** Told once of reads that fail. They are tried again. */
     failed: (error: unknown) => void;
   }) {
     this.#open = options.open;
@@ -118,8 +119,10 @@ export class Revocations {
       try {
         if (this.#isShared) await this.#read();
         if (this.#now() - this.#forgottenAt >= FORGET_EVERY_MS) await this.#forget();
+        this.#isFailing = false;
       } catch (error) {
-        if (!this.#isStopped) this.#failed(error);
+        if (!this.#isStopped && !this.#isFailing) this.#failed(error);
+        this.#isFailing = true;
       }
       this.#poll();
     });

@@ -48,16 +48,21 @@ export class RedisStores implements Stores {
   #stopped: Promise<void> | undefined;
 
   /**
-   * @param failed told of a connection that is lost; it comes back by itself, and meanwhile calls reject
+   * @param failed told once of a connection that is lost; it comes back by itself, and meanwhile calls reject
    * @param stopping aborted when the server is to stop, also while it still waits for Redis
    */
   constructor(url: string, prefix: string, failed: (error: unknown) => void, stopping: AbortSignal) {
     this.#prefix = prefix;
     this.#stopping = stopping;
-    const lost = (error: unknown) => {
-      if (this.#stopped === undefined) failed(error);
+    let isLost = false;
+    const ready = () => {
+      isLost = false;
     };
-    const events = { ready: () => undefined, lost };
+    const lost = (error: unknown) => {
+      if (this.#stopped === undefined && !isLost) failed(error);
+      isLost = true;
+    };
+    const events = { ready, lost };
     this.#redis = openRedis(url, `${prefix}:stores`, events, COMMAND_TIMEOUT_MS);
   }
 
