@@ -4,6 +4,7 @@ import { Turns } from '../../model/turns.js';
 import type { Coalescer } from '../coalescer.js';
 import type { Connection, Member, MemberList, MembersChange, Wire } from '../connection.js';
 import type { Hub } from '../hub.js';
+import { ChangeFrames } from './change-frames.js';
 import type { Members, Room, RoomMember } from './members.js';
 
 // Changes of a busy room are told together: so a connection gets one write for them, not one for each.
@@ -207,20 +208,22 @@ export class Announcer {
    * @param renewed users who joined just now, and have another `info` than they were told
    */
   #send(room: Room, changes: readonly MembersChange[], renewed: ReadonlySet<string> = NO_USERS): void {
-    const joined = new Set(changes.flatMap(change => (change.type === 'joined' ? change.member.user : [])));
-    const frames = new Map<Wire, Buffer>();
+    const joined = new Map<string, number>();
+    for (const [index, change] of changes.entries())
+      if (change.type === 'joined') joined.set(change.member.user, index);
+    const byWire = new Map<Wire, ChangeFrames>();
     for (const connection of this.#hub.listeners(roomAddress(room.name))) {
       const { user, wire } = connection;
       if (user === undefined || connection.untold?.has(room.name)) continue;
-      let frame = frames.get(wire);
-      if (joined.has(user)) frame = encode(wire, room.name, changesFor(user, changes, renewed.has(user)));
-      else if (frame === undefined) {
-        frame = encode(wire, room.name, changes);
-        frames.set(wire, frame);
+      let frames = byWire.get(wire);
+      if (frames === undefined) {
+        frames = new ChangeFrames(wire, room.name, changes);
+        byWire.set(wire, frames);
       }
-      if (frame.length === 0) continue;
-      if (this.#keepsUp(connection, frame)) this.#coalescer.send(connection, frame);
-      else this.tellLater(connection, room.name);
+      const own = joined.get(user);
+      const pieces = own === undefined ? [frames.all] : frames.without(own, renewed.has(user));
+      if (!this.#keepsUp(connection, frames.all)) this.tellLater(connection, room.name);
+      else for (const piece of pieces) this.#coalescer.send(connection, piece);
     }
   }
 
@@ -241,16 +244,4 @@ function changeOf(member: RoomMember): MembersChange | undefined {
   if (now === undefined) return told && { type: 'left', user };
   if (told === undefined) return { type: 'joined', member: now };
   return told.info === now.info ? undefined : { type: 'changed', member: now };
-}
-
-/** Nobody hears that he himself has joined. But his `info` may be another one than he was told. */
-function changesFor(user: string, changes: readonly MembersChange[], isRenewed: boolean): MembersChange[] {
-  return changes.flatMap(change => {
-    if (change.type !== 'joined' || change.member.user !== user) return change;
-    return isRenewed ? { type: 'changed', member: change.member } : [];
-  });
-}
-
-function encode(wire: Wire, room: string, changes: readonly MembersChange[]): Buffer {
-  return Buffer.concat(changes.map(change => wire.members(room, change)));
 }
