@@ -1,61 +1,16 @@
-import { fileURLToPath } from 'node:url';
-import { afterEach, expect, it } from '@jest/globals';
-import { BROKER_TIMEOUT, type Broker, freePort, newDirectory, startBroker } from '../support/broker.js';
+import { expect, it } from '@jest/globals';
+import { BROKER_TIMEOUT } from '../support/broker.js';
 import { type OpenedPage, openPage, openSite } from '../support/browser.js';
 import { connect } from '../support/client.js';
 import { runPhp, runShell } from '../support/commands.js';
+import { byConnection, type Example, folder, type Node, startExample } from '../support/example-cluster.js';
 import { reportOf, untilReport } from '../support/health.js';
 import { post } from '../support/notify.js';
 import { snippet } from '../support/readme.js';
 import { describeWith } from '../support/requires.js';
 import { KEY } from '../support/server.js';
 
-const folder = fileURLToPath(new URL('../../examples/cluster', import.meta.url));
 const ROOM = 'public.orders';
-
-interface Node {
-  readonly url: string;
-  readonly pid: number;
-}
-
-interface Example {
-  /** The address of the load balancer. */
-  readonly url: string;
-  readonly nodes: readonly [Node, Node];
-}
-
-const running = new Set<Broker>();
-// In order: processes of a killed script would outlive it.
-afterEach(async () => {
-  await Promise.all([...running].map(example => example.stop()));
-  running.clear();
-});
-
-async function startExample(balancer: string): Promise<Example> {
-  const port = await freePort();
-  const example = await startBroker(port, [
-    {
-      program: `${folder}/run.sh`,
-      args: [],
-      directory: newDirectory('cluster'),
-      env: {
-        BALANCER: balancer,
-        PORT: String(port),
-        NODE_1_PORT: String(await freePort()),
-        NODE_2_PORT: String(await freePort()),
-        REDIS_PORT: String(await freePort()),
-        NOTIFY_KEYS: KEY,
-      },
-      ready: /Ctrl-C ends all of them/,
-    },
-  ]);
-  running.add(example);
-  const [one, two] = [...example.output().matchAll(/(http:\S+) +process (\d+)/g)].map(
-    ([, url = '', pid]) => ({ url, pid: Number(pid) }),
-  );
-  if (one === undefined || two === undefined) throw new Error(`no nodes:\n${example.output()}`);
-  return { url: `http://127.0.0.1:${port}`, nodes: [one, two] };
-}
 
 /** A page of another site, with the servers' browser client. It is open when this resolves. */
 async function openListener({ url }: Example): Promise<OpenedPage> {
@@ -76,12 +31,6 @@ async function openListener({ url }: Example): Promise<OpenedPage> {
   );
   await page.waitForFunction('room.state === "open"');
   return page;
-}
-
-/** The node that has the only connection first, then the other one. */
-async function byConnection({ nodes: [one, two] }: Example): Promise<readonly [Node, Node]> {
-  const { connections } = await reportOf(one);
-  return connections === 1 ? [one, two] : [two, one];
 }
 
 describeWith(['own-redis', 'nginx', 'php', 'chromium', 'curl'], 'examples/cluster/run.sh', () => {
