@@ -86,7 +86,8 @@ async function listen(page: Page) {
   return {
     /** All lines, when the last one is this. */
     until: async (line: string): Promise<string[]> => {
-      await page.waitForFunction(`lines.at(-1) === ${JSON.stringify(line)}`);
+      // As a function: the page's Content-Security-Policy forbids eval().
+      await page.waitForFunction(wanted => Reflect.get(globalThis, 'lines').at(-1) === wanted, line);
       return page.evaluate('lines');
     },
   };
