@@ -96,10 +96,13 @@ export class Inventory {
   }
 
   /** Rooms that somebody is in. */
-  async rooms(prefix: string, { after = '', limit }: PageRequest): Promise<Page<RoomReport>> {
-    const names = await this.#hub.roomNames.first(prefix, after, limit + 1);
-    const reports = await this.roomReports(names.slice(0, limit));
-    return cut(names, reports, names.length > limit);
+  rooms(prefix: string, request: PageRequest): Promise<Page<RoomReport>> {
+    return pageOf(request, async ({ after = '', limit }) => {
+      const names = await this.#hub.roomNames.first(prefix, after, limit + 1);
+      const reports = await this.roomReports(names.slice(0, limit));
+      const found = reports.map(report => (report.connections > 0 ? report : undefined));
+      return { names, found, more: names.length > limit };
+    });
   }
 
   async roomReports(rooms: readonly string[]): Promise<RoomReport[]> {
@@ -150,14 +153,16 @@ export class Inventory {
   }
 
   /** The connections, by id. They are in all the given rooms, and of the given user. */
-  async connections(
+  connections(
     { room, user }: { room?: string | undefined; user?: string | undefined },
     request: PageRequest,
   ): Promise<Page<ConnectionReport>> {
-    const { ids, more } = await this.#connectionIds(room, user, request);
-    const reports: (ConnectionReport | undefined)[] = [];
-    await inTurns(ids, id => void reports.push(this.connection(id)));
-    return cut(ids, reports, more);
+    return pageOf(request, async part => {
+      const { ids, more } = await this.#connectionIds(room, user, part);
+      const found: (ConnectionReport | undefined)[] = [];
+      await inTurns(ids, id => void found.push(this.connection(id)));
+      return { names: ids, found, more };
+    });
   }
 
   connection(id: string): ConnectionReport | undefined {
@@ -202,6 +207,26 @@ export class Inventory {
       waitingBytes: this.#coalescer.waiting(connection),
       node: this.#node,
     };
+  }
+}
+
+/** What there was at these names, and what is found there now. */
+interface Part<T> {
+  readonly names: readonly string[];
+  readonly found: readonly (T | undefined)[];
+  readonly more: boolean;
+}
+
+/** A page with at least one item, if the list goes on: all of a part may be gone before it is reported. */
+async function pageOf<T>(
+  { after, limit }: PageRequest,
+  partOf: (request: PageRequest) => Promise<Part<T>>,
+): Promise<Page<T>> {
+  for (let from = after; ; ) {
+    const { names, found, more } = await partOf({ after: from, limit });
+    const page = cut(names, found, more);
+    if (page.items.length > 0 || !more) return page;
+    from = names[found.length - 1];
   }
 }
 

@@ -9,7 +9,7 @@ export interface PageRequest {
 /** A part of a list that is ordered by name. */
 export interface Page<T> {
   readonly items: [name: string, item: T][];
-  /** Whether the list goes on behind the last item. */
+  /** Whether the list goes on behind the last item. Then there is at least one item. */
   readonly more: boolean;
 }
 
