@@ -149,8 +149,7 @@ export class Admission implements Peer {
     const { tokens, revocations, refusals } = this.#context;
     try {
       const identity = tokens.verify(token);
-      if (revocations.isRevoked(identity))
-        throw new TokenError('invalid', 'the token was revoked; get a new one');
+      if (revocations.isRevoked(identity)) throw new TokenError('invalid', whyRevoked(identity));
       return identity;
     } catch (error) {
       if (error instanceof TokenError)
@@ -177,4 +176,10 @@ export class Admission implements Peer {
     if (expires === undefined) return 'This room needs a token whose "rooms" allows it.';
     return rooms.isEmpty ? 'The token has no "rooms".' : 'The token\'s "rooms" does not allow this room.';
   }
+}
+
+function whyRevoked({ issuedAt }: Identity): string {
+  return issuedAt === undefined
+    ? 'the tokens of this user were revoked, and this one does not say when it was made; put iat (the current second) into it'
+    : 'the token was revoked; get a new one';
 }

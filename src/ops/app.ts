@@ -43,7 +43,7 @@ function hint({ method, path }: Request): string {
       'Upgrade header away; in nginx: proxy_http_version 1.1; proxy_set_header Upgrade $http_upgrade; ' +
       'proxy_set_header Connection "upgrade"; The page to try it is there in development only (NODE_ENV).'
     );
-  return 'backends POST to /notify, browsers open a WebSocket at /ws, health is at /health.';
+  return 'backends POST to /notify and ask at /rooms, /users and /connections, browsers open a WebSocket at /ws, health is at /health.';
 }
 
 function problemHandler({ log, refusals, callerOf }: AppOptions): ErrorRequestHandler {

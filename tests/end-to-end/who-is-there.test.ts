@@ -11,6 +11,10 @@ function publisher(server: ServerProcess): Record<string, string> {
   return { POSTROOM_URL: server.url, POSTROOM_KEY: server.key };
 }
 
+function inCheckout(script: string): string {
+  return script.replace('/path/to/postroom/', '');
+}
+
 async function enter(server: ServerProcess, rooms: string, claims: object): Promise<TestClient> {
   const client = await connect(`ws://127.0.0.1:${server.port}/ws?rooms=${rooms}&token=${token(claims)}`);
   for (const _ of rooms.split(',')) await client.nextOf('subscribed');
@@ -35,7 +39,6 @@ it('the control snippet of README.md asks, moves and throws out', async () => {
     { connections: 1 },
     { connections: 1 },
     { removed: 1 },
-    { removed: 0 },
   ]);
   expect(await client.next()).toMatchObject({ type: 'subscribed', room: 'orders.7' });
   expect(await client.next()).toMatchObject({ type: 'unsubscribed', room: 'orders.7' });
@@ -45,7 +48,7 @@ it('the control snippet of README.md asks, moves and throws out', async () => {
 describeWith(['php'], 'in PHP', () => {
   it('the php-online snippet of README.md says who is there', async () => {
     const server = await startProcess({ JWT_SECRET });
-    const script = snippet('php-online');
+    const script = inCheckout(snippet('php-online'));
     expect(await runPhp(script, publisher(server))).toMatchObject({
       code: 0,
       stdout: 'User 42 gets a mail.\n',
@@ -55,6 +58,17 @@ describeWith(['php'], 'in PHP', () => {
     await enter(server, 'presence.office', { sub: '42', rooms, info: { name: 'Li' } });
     await enter(server, 'presence.office', { sub: '43', rooms });
     expect(await runPhp(script, publisher(server))).toMatchObject({ stdout: 'Li\n43\n', stderr: '' });
+  });
+
+  it('the php-presence-token snippet of README.md gives a token for the room', async () => {
+    const server = await startProcess({ JWT_SECRET });
+    const script = inCheckout(snippet('php-presence-token'));
+    const { stdout, stderr } = await runPhp(script, { ...publisher(server), JWT_SECRET });
+    expect(stderr).toBe('');
+    const client = await connect(`ws://127.0.0.1:${server.port}/ws?room=presence.office&token=${stdout}`);
+    expect(await client.nextOf('subscribed')).toMatchObject({
+      members: [{ user: '42', info: { name: 'User 42' } }],
+    });
   });
 });
 
@@ -67,7 +81,7 @@ describeWith(['chromium'], 'in a browser', () => {
     );
     const page = await openPage();
     const claims = { sub: '42', rooms: ['presence.*'], info: { name: 'Li' } };
-    await page.route('**/postroom-token', route => route.fulfill({ body: token(claims) }));
+    await page.route('**/presence-token/', route => route.fulfill({ body: token(claims) }));
     const logged = () => page.waitForEvent('console');
     const [first] = await Promise.all([logged(), page.goto(site)]);
     expect(await first.args()[0]?.jsonValue()).toEqual(['Li']);
