@@ -7,7 +7,12 @@ const REFUSE_MS = 2000;
 
 export function sendProblem(response: ServerResponse, problem: Problem): void {
   const body = JSON.stringify(problem);
-  const headers = { 'Content-Type': PROBLEM_TYPE, 'Content-Length': Buffer.byteLength(body) };
+  const headers = {
+    'Content-Type': PROBLEM_TYPE,
+    'Content-Length': Buffer.byteLength(body),
+    // RFC 9111 §4.2.2: otherwise a cache may keep a 404, and the connection may come.
+    'Cache-Control': 'no-store',
+  };
   response.writeHead(problem.status, { ...headers, ...problem.headers }).end(body);
 }
 

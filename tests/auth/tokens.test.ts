@@ -152,6 +152,91 @@ describe('the time of a token', () => {
   });
 });
 
+describe('the claim info', () => {
+  it.each([
+    ['an empty object', {}, '{}'],
+    ['an object', { name: '李', n: 1.5, list: [null] }, '{"name":"李","n":1.5,"list":[null]}'],
+    ['1,024 bytes of JSON', { x: 'é'.repeat(508) }, JSON.stringify({ x: 'é'.repeat(508) })],
+  ])('may be %s', (_what, info, json) => {
+    atSecond(NOW);
+    expect(symmetric.verify(sign({ info })).info).toBe(json);
+  });
+
+  it('may be left out', () => {
+    atSecond(NOW);
+    expect(symmetric.verify(sign({})).info).toBeUndefined();
+  });
+
+  it.each([
+    ['a list, as PHP makes it of an empty array', [], /must be a JSON object \(PHP/],
+    ['a list', ['Li'], /must be a JSON object/],
+    ['a number', 42, /must be a JSON object/],
+    ['a text', 'Li', /must be a JSON object/],
+    ['true', true, /must be a JSON object/],
+    ['null', null, /must be a JSON object/],
+    ['1,025 bytes of JSON', { x: 'x'.repeat(1017) }, /1024 bytes of JSON/],
+    ['513 characters of two bytes', { x: 'é'.repeat(509) }, /1024 bytes of JSON/],
+  ])('may not be %s', (_what, info, sentence) => {
+    atSecond(NOW);
+    const error = refusal(symmetric, sign({ info }));
+    expect(error.fault).toBe('invalid');
+    expect(error.message).toMatch(/^the claim info /);
+    expect(error.message).toMatch(sentence);
+  });
+});
+
+describe('the lifetime of a token', () => {
+  const MAX_SECONDS = 3600;
+  const limited = new Tokens([SECRET, PREVIOUS], undefined, now, MAX_SECONDS);
+  const raw = (claims: object, secret?: string) => signRaw({ alg: 'HS256' }, claims, secret);
+
+  it('has no limit unless it is given', () => {
+    atSecond(NOW);
+    expect(symmetric.verify(raw({ iat: 0, exp: 1e11 })).expires).toBe(1e11);
+  });
+
+  it.each([SECRET, PREVIOUS])('may be as long as the limit, and no longer, with each key', secret => {
+    for (const [iat, at] of [
+      [NOW, NOW],
+      // It was issued before, or will be.
+      [NOW - 1000, NOW],
+      [NOW + 1000, NOW],
+      [NOW + 0.5, NOW],
+    ] as const) {
+      atSecond(at);
+      const exp = iat + MAX_SECONDS;
+      expect(limited.verify(raw({ iat, exp }, secret))).toMatchObject({ issuedAt: iat, expires: exp });
+      const error = refusal(limited, raw({ iat, exp: exp + 1 }, secret));
+      expect(error.fault).toBe('invalid');
+      expect(error.message).toMatch(/more than 3600 seconds \(MAX_TOKEN_SECONDS\)/);
+    }
+  });
+
+  it('counts from now if the token does not say when it was issued', () => {
+    atSecond(NOW);
+    expect(limited.verify(raw({ exp: NOW + MAX_SECONDS })).issuedAt).toBeUndefined();
+    expect(refusal(limited, raw({ exp: NOW + MAX_SECONDS + 1 })).message).toMatch(/MAX_TOKEN_SECONDS/);
+  });
+
+  it('of one that has expired is no matter: it has expired', () => {
+    atSecond(NOW);
+    expect(refusal(limited, raw({ iat: 0, exp: NOW - 31 })).fault).toBe('expired');
+  });
+
+  it.each([
+    ['a text', String(NOW)],
+    ['null', null],
+    ['a list', [NOW]],
+  ])('cannot be counted from %s', (_what, iat) => {
+    atSecond(NOW);
+    for (const tokens of [limited, symmetric]) {
+      const error = refusal(tokens, raw({ iat, exp: NOW + 1 }));
+      expect(error.fault).toBe('invalid');
+      expect(error.message).toMatch(/\biat\b/);
+    }
+  });
+});
+
 describe('the header of a token', () => {
   it('may not name what must be understood (RFC 7515 §4.1.11)', () => {
     atSecond(NOW);

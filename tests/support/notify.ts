@@ -1,5 +1,6 @@
+import type { IncomingHttpHeaders } from 'node:http';
 import { expect } from '@jest/globals';
-import request, { type Response, type Test } from 'supertest';
+import request, { type Test } from 'supertest';
 import { KEY } from './server.js';
 
 export const FORM = 'application/x-www-form-urlencoded';
@@ -22,16 +23,15 @@ export function postForm(server: { readonly url: string }, form: string): Test {
 
 /** Checks that an answer is the contract's `application/problem+json`. Returns its body. */
 export function expectProblem(
-  response: Pick<Response, 'status' | 'headers' | 'body'>,
+  response: { readonly status: number; readonly headers: IncomingHttpHeaders; readonly body: unknown },
   status: number,
   code: string,
 ): { detail: string; errors?: { path: string; message: string }[] } {
   expect(response.body).toMatchObject({ status, code });
   expect(response.status).toBe(status);
   expect(response.headers['content-type']).toMatch(/^application\/problem\+json(;|$)/);
-  expect(Object.keys(response.body)).toEqual(
-    expect.arrayContaining(['type', 'title', 'status', 'detail', 'code']),
-  );
-  expect(response.body.detail).toMatch(/^\S.*\S$/);
-  return response.body;
+  const body = response.body as { detail: string };
+  expect(Object.keys(body)).toEqual(expect.arrayContaining(['type', 'title', 'status', 'detail', 'code']));
+  expect(body.detail).toMatch(/^\S.*\S$/);
+  return body;
 }
