@@ -76,7 +76,7 @@ header("Content-Security-Policy: default-src 'none'; script-src 'nonce-$nonce'; 
 <html lang="en">
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<title>Who is in the office</title>
+<title>In the office</title>
 <link rel="icon" href="data:,">
 <style nonce="<?= $nonce ?>">
   :root { color-scheme: light dark; --paper: #f5f4ef; --sheet: #fff; --ink: #20252b; --soft: #5a616a; --line: #dedcd3; --accent: #17585f; --bad: #ad2a21; }
@@ -87,6 +87,8 @@ header("Content-Security-Policy: default-src 'none'; script-src 'nonce-$nonce'; 
   #count:not(:empty) { margin-left: .25rem; padding: 0 .625rem; border-radius: 1rem; background: var(--accent); color: var(--sheet); font-size: 1.125rem; vertical-align: .2rem; }
   .soft, em, li button { color: var(--soft); font-size: .875rem; }
   .open::before { content: "● "; color: #2f9a5a; }
+  .waiting::before, .closed::before { content: "● "; color: #d98a1f; }
+  .waiting ~ ul { opacity: .5; }
   #news { height: 1.5rem; margin: .75rem 0; color: var(--accent); font-weight: 600; }
   #news span { display: block; overflow: hidden; text-overflow: ellipsis; white-space: nowrap; animation: fade 5s forwards; }
   @keyframes fade { 70% { opacity: 1; } to { opacity: 0; } }
@@ -96,7 +98,8 @@ header("Content-Security-Policy: default-src 'none'; script-src 'nonce-$nonce'; 
   li span { flex: none; width: 2.5rem; border-radius: 50%; background: oklch(52% .12 var(--hue)); color: #fff; font-size: 1.125rem; line-height: 2.5rem; text-align: center; }
   li bdi { flex: 1; min-width: 0; font-weight: 600; line-height: 1.25; text-align: left; overflow-wrap: anywhere; }
   input, button { padding: .5rem .75rem; border: 1px solid var(--soft); border-radius: .5rem; background: none; color: inherit; font: inherit; }
-  label, a { display: block; margin-bottom: .25rem; color: inherit; }
+  label { display: block; margin-bottom: .25rem; }
+  a { color: inherit; }
   em, li button { padding: .25rem .5rem; border-color: var(--line); font-style: normal; }
   li button, .trouble { color: var(--bad); }
   .trouble { border-color: var(--bad); }
@@ -121,12 +124,12 @@ header("Content-Security-Policy: default-src 'none'; script-src 'nonce-$nonce'; 
   <ul></ul>
 </main>
 <section id="out" class="trouble" role="alert" hidden><b>You were thrown out.</b> <a href="online.php">Come in again</a></section>
-<section class="soft">
-  <b>As PHP saw it when this page was made</b><br>
+<section id="asked" class="soft">
+  <b>As PHP saw it when this page was made</b>, before this tab connected · <a href="online.php">ask again</a><br>
   Users here: <?= $here['users'] ?> · connections: <?= $here['connections'] ?>, yours: <?= $tabs ?> ·
-  rooms with somebody in them: <?= count($rooms) ?><br>
+  rooms in use: <?= count($rooms) ?><br>
   <?php foreach ($members as $i => $member) : ?>
-    <?= $i > 0 ? '·' : '' ?> <bdi><?= e($member['info']['name'] ?? $member['user']) ?></bdi>: <?= $member['connections'] ?>
+    <?= $i > 0 ? '·' : '' ?> <bdi><?= e($member['info']['name'] ?? $member['user']) ?></bdi> (<?= $member['connections'] ?: 'just left' ?>)
   <?php endforeach ?>
 </section>
 <template>
@@ -159,7 +162,7 @@ header("Content-Security-Policy: default-src 'none'; script-src 'nonce-$nonce'; 
     find('#state').textContent = message;
     if (code !== 4503) return;   // removed by the backend
     find('#count').textContent = '';
-    find('main').hidden = true;
+    find('main').hidden = find('#asked').hidden = true;
     find('#out').hidden = false;
   };
 
@@ -175,6 +178,7 @@ header("Content-Security-Policy: default-src 'none'; script-src 'nonce-$nonce'; 
     find('span', item).style.setProperty('--hue', info.hue);
     find('bdi', item).textContent = info.name;
     find('[name=user]', item).value = user;
+    find('form', item).onsubmit = () => { find('button', item).disabled = true; };
     find(user === <?= json_encode($me['user']) ?> ? 'form' : 'em', item).remove();
     return item;
   }
