@@ -9,6 +9,7 @@ import type { Config } from './config.js';
 import { Postroom } from './core/postroom.js';
 import { type ListenAddress, Listener } from './http/index.js';
 import { type Journal, journals } from './journal/index.js';
+import { userAddress } from './model/address.js';
 import { type Caller, callerAddress } from './model/network-address.js';
 import { type Clock, systemAfter, systemClock } from './model/clock.js';
 import { notificationParser } from './model/notification.js';
@@ -16,7 +17,7 @@ import { waitBriefly } from './model/pause.js';
 import { Patterns } from './model/pattern.js';
 import { reasonOf } from './model/reason.js';
 import { Refusals } from './model/refusals.js';
-import { FairTurns } from './model/turns.js';
+import { FairTurns, inTurns } from './model/turns.js';
 import { Control, createApp, type SourceReport } from './ops/index.js';
 import { Parts } from './parts.js';
 import { Intake, NotifyEndpoint, sources, WantedSource } from './sources/index.js';
@@ -151,13 +152,16 @@ async function coreOf({ config, log, clock, stopping, isShared, failed }: Base) 
     lifetimeSeconds: config.MAX_TOKEN_SECONDS + CLOCK_TOLERANCE_SECONDS,
     now: clock.now,
     after: systemAfter,
+    // Not `removed`: a client may have connected with a new token meanwhile. It comes back with that one.
+    revoked: user =>
+      void inTurns(postroom.listeners(userAddress(user)), each => postroom.close(each, 'token_expired')),
     failed: storesFailed,
   });
   const control = new Control({ cluster, postroom, revocations });
   return { cluster, journal, postroom, stores, revocations, control };
 
   function storesFailed(error: unknown): void {
-    log.warn({ reason: reasonOf(error) }, 'the stores in Redis cannot be read');
+    log.warn({ reason: reasonOf(error) }, 'what is stored (revoked tokens) cannot be read now; trying again');
   }
 }
 

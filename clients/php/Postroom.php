@@ -47,8 +47,8 @@ class Postroom
     private const MAX_BACKOFF_MS = 2000;
     private const MAX_RETRY_AFTER_SECONDS = 86400;
     private const MIN_SECRET_BYTES = 32;
-    /** Ten years; a time() is more. */
-    private const MAX_TTL_SECONDS = 10 * 365 * 24 * 60 * 60;
+    /** The server's MAX_TOKEN_SECONDS, if nobody changed it: 366 days. */
+    private const MAX_TTL_SECONDS = 366 * 24 * 60 * 60;
 
     private string $url;
     /** Where the server is, as messages name it. */
@@ -549,7 +549,7 @@ class Postroom
             $meant = $ttlSeconds - time();
             throw new InvalidArgumentException(
                 'Postroom: the third argument of token() is seconds from now, not a time; '
-                . ($meant > 0 && $meant <= self::MAX_TTL_SECONDS ? "did you mean $meant?" : 'ten years at most.')
+                . ($meant > 0 && $meant <= self::MAX_TTL_SECONDS ? "did you mean $meant?" : '366 days at most (the server\'s MAX_TOKEN_SECONDS).')
             );
         }
         $now = time();

@@ -5,7 +5,7 @@ import type { Store } from '../storage/store.js';
 import type { Identity } from './identity.js';
 
 const PAGE = 1000;
-const POLL_MS = 2000;
+const POLL_MS = 5000;
 // The clocks of nodes may differ. Records of so much time are read again.
 const CLOCK_DIFFERENCE_MS = 60_000;
 const FORGET_EVERY_MS = 3_600_000;
@@ -28,6 +28,7 @@ export class Revocations {
   readonly #lifetimeMs: number;
   readonly #now: () => number;
   readonly #after: After;
+  readonly #revokedElsewhere: (user: string) => void;
   readonly #failed: (error: unknown) => void;
   /** The last revocation of each user, in milliseconds since the epoch. */
   readonly #revoked = new Map<string, number>();
@@ -49,6 +50,8 @@ export class Revocations {
     /** Milliseconds since the epoch. */
     now: () => number;
     after: After;
+    /** Told of a user whose tokens another node has revoked, if this node reads it only from the store. */
+    revoked: (user: string) => void;
     /** Told once of reads that fail. They are tried again. */
     failed: (error: unknown) => void;
   }) {
@@ -57,6 +60,7 @@ export class Revocations {
     this.#lifetimeMs = options.lifetimeSeconds * 1000;
     this.#now = options.now;
     this.#after = options.after;
+    this.#revokedElsewhere = options.revoked;
     this.#failed = options.failed;
   }
 
@@ -71,12 +75,8 @@ export class Revocations {
       await this.#read();
       await this.#forget();
     } catch (error) {
-      throw new StartError(
-        `The revoked tokens cannot be read: ${reasonOf(error)}. (Redis rights: docs/scaling.md, ACL)`,
-        {
-          cause: error,
-        },
-      );
+      const hint = this.#isShared ? ' Which rights the user of Redis needs: docs/scaling.md, ACL.' : '';
+      throw new StartError(`The revoked tokens cannot be read: ${reasonOf(error)}.${hint}`, { cause: error });
     }
     this.#poll();
   }
@@ -96,14 +96,19 @@ export class Revocations {
   /** Revokes all tokens of a user that were issued up to now. Resolves when that is durable; other nodes must learn it. */
   async revoke(user: string): Promise<Revocation> {
     const revocation = { user, before: this.#now() };
+    const earlier = this.#revoked.get(user);
     await this.#opened.put(keyOf(revocation.before, user), revocation);
     this.learn(revocation);
+    // The new record says all that the earlier one said.
+    if (earlier !== undefined && earlier < revocation.before) await this.#opened.remove(keyOf(earlier, user));
     return revocation;
   }
 
-  /** Refuses tokens that another node has revoked. */
-  learn({ user, before }: Revocation): void {
-    this.#revoked.set(user, Math.max(before, this.#revoked.get(user) ?? 0));
+  /** Refuses tokens that another node has revoked. Returns whether that was news. */
+  learn({ user, before }: Revocation): boolean {
+    if (before <= (this.#revoked.get(user) ?? 0)) return false;
+    this.#revoked.set(user, before);
+    return true;
   }
 
   get #opened(): Store<Revocation> {
@@ -134,7 +139,7 @@ export class Revocations {
     for (;;) {
       const records = await this.#opened.range(from, keyOf(Number.MAX_SAFE_INTEGER, ''), PAGE);
       for (const [key, revocation] of records) {
-        this.learn(revocation);
+        if (this.learn(revocation)) this.#revokedElsewhere(revocation.user);
         // The next key in the order of bytes.
         from = `${key}\0`;
       }

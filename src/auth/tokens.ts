@@ -41,7 +41,10 @@ const Claims = z.object({
       error: 'is missing, or is no number: it is the second since the epoch in which the token ends',
     })
     .max(MAX_EXP, 'is in milliseconds; it must be in seconds since the epoch'),
-  iat: z.number('must be the second since the epoch in which the token was made').optional(),
+  iat: z
+    .number('must be the second since the epoch in which the token was made')
+    .max(MAX_EXP, 'is in milliseconds; it must be in seconds since the epoch')
+    .optional(),
   sub: z
     .union([z.string(), z.int()])
     .transform(String)
@@ -125,9 +128,12 @@ export class Tokens {
     throw refusal ?? new TokenError('invalid', 'no key is set that could check this token');
   }
 
-  /** Revocations are kept as long as a token can be valid. */
+  /** Revocations are kept as long as a token can be valid. A token from the future could not be revoked. */
   #checkLifetime(identity: Identity): Identity {
-    const { issuedAt = this.#now() / 1000, expires = 0 } = identity;
+    const now = this.#now() / 1000;
+    const { issuedAt = now, expires = 0 } = identity;
+    if (issuedAt > now + CLOCK_TOLERANCE_SECONDS)
+      throw new TokenError('invalid', 'the claim iat is in the future; are the clocks right?');
     if (expires - issuedAt <= this.#maxSeconds) return identity;
     throw new TokenError(
       'invalid',

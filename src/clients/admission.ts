@@ -11,10 +11,10 @@ import type { Caller } from '../model/network-address.js';
 import type { Patterns } from '../model/pattern.js';
 import type { Refusals } from '../model/refusals.js';
 import type { Timer, TimerWheel } from './timer-wheel.js';
+import type { UserAgents } from './user-agents.js';
 
 // A token that lasts longer is checked again after a day.
 const LONGEST_WAIT_SECONDS = 24 * 60 * 60;
-const MAX_USER_AGENT = 300;
 
 /** The shared parts of all admissions. */
 export interface AdmissionContext {
@@ -24,6 +24,7 @@ export interface AdmissionContext {
   readonly timers: TimerWheel;
   readonly log: Logger;
   readonly refusals: Refusals;
+  readonly userAgents: UserAgents;
   /** The network address of a caller. */
   readonly callerOf: (from: Caller) => string;
   /** Milliseconds since the epoch. */
@@ -56,7 +57,7 @@ export class Admission implements Peer {
     this.#context = context;
     this.#socket = socket;
     this.#forwardedFor = forwardedFor && String(forwardedFor);
-    this.userAgent = headers['user-agent']?.slice(0, MAX_USER_AGENT);
+    this.userAgent = context.userAgents.of(headers['user-agent']);
   }
 
   get user(): string | undefined {

@@ -10,6 +10,7 @@ import { Problem, unavailable } from '../model/problem.js';
 import { FairTurns } from '../model/turns.js';
 import { Admission, type AdmissionContext } from './admission.js';
 import type { Opening, Protocol, Upgrade } from './protocol.js';
+import { UserAgents } from './user-agents.js';
 
 const RETRY_AFTER_SECONDS = 5;
 const DRAIN_STEP_MS = 100;
@@ -38,8 +39,12 @@ export class Gateway {
   /** Called with a closed socket as `this`. */
   readonly #forget: (this: Socket) => void;
 
-  constructor(context: AdmissionContext, protocols: readonly Protocol[], settings: GatewaySettings) {
-    this.#context = context;
+  constructor(
+    context: Omit<AdmissionContext, 'userAgents'>,
+    protocols: readonly Protocol[],
+    settings: GatewaySettings,
+  ) {
+    this.#context = { ...context, userAgents: new UserAgents() };
     this.#protocols = protocols;
     this.#settings = settings;
     const sockets = this.#sockets;

@@ -1,11 +1,4 @@
-import {
-  type Address,
-  BROADCAST,
-  connectionAddress,
-  roomAddress,
-  roomOf,
-  userAddress,
-} from '../model/address.js';
+import { type Address, connectionAddress, roomAddress, roomOf, userAddress } from '../model/address.js';
 import type { Id } from '../model/id.js';
 import { FirstNames, type Page, type PageRequest } from '../model/page.js';
 import { inTurns } from '../model/turns.js';
@@ -24,7 +17,9 @@ export const MAX_ROOMS = 1000;
 /** The connections in a room on this node, and their users. */
 export interface RoomReport {
   readonly connections: number;
-  readonly users: readonly string[];
+  readonly users: number;
+  /** The users, if they were asked for: a user may be on several nodes. */
+  readonly names?: string[] | undefined;
 }
 
 /** A user in a room on this node. */
@@ -95,36 +90,55 @@ export class Inventory {
     return last === undefined ? undefined : this.#window.entryAt(last)?.id;
   }
 
-  /** Rooms that somebody is in. */
-  rooms(prefix: string, request: PageRequest): Promise<Page<RoomReport>> {
+  /**
+   * Rooms that somebody is in. A page ends early if its users are too many bytes.
+   * @param withNames whether the names of the users are asked for
+   */
+  rooms(prefix: string, request: PageRequest, withNames: boolean): Promise<Page<RoomReport>> {
     return pageOf(request, async ({ after = '', limit }) => {
       const names = await this.#hub.roomNames.first(prefix, after, limit + 1);
-      const reports = await this.roomReports(names.slice(0, limit));
-      const found = reports.map(report => (report.connections > 0 ? report : undefined));
-      return { names, found, more: names.length > limit };
+      const found = await this.#roomReports(names.slice(0, limit), withNames);
+      return { names, found, more: names.length > found.length };
     });
   }
 
-  async roomReports(rooms: readonly string[]): Promise<RoomReport[]> {
-    const reports = rooms.map(room => ({ connections: 0, room, users: new Set<string>() }));
+  /** The room, also if nobody is in it. */
+  async room(room: string, withNames: boolean): Promise<RoomReport> {
+    const [report] = await this.#roomReports([room], withNames);
+    return report ?? { connections: 0, users: 0 };
+  }
+
+  /** Reports room by room, until the page is full. A room that nobody is in has no report. */
+  async #roomReports(rooms: readonly string[], withNames: boolean): Promise<(RoomReport | undefined)[]> {
     const hub = this.#hub;
-    function* all() {
-      for (const report of reports)
-        for (const { user } of hub.listeners(roomAddress(report.room))) yield { report, user };
+    const reports: (RoomReport | undefined)[] = [];
+    let connections = 0;
+    let users = new Set<string>();
+    function* listeners() {
+      let length = 0;
+      for (const room of rooms) {
+        yield* hub.listeners(roomAddress(room));
+        const names = withNames ? [...users] : undefined;
+        reports.push(connections === 0 ? undefined : { connections, users: users.size, names });
+        length += names?.reduce((sum, name) => sum + name.length, 0) ?? 0;
+        if (length > MAX_PAGE) return;
+        connections = 0;
+        users = new Set();
+      }
     }
-    await inTurns(all(), ({ report, user }) => {
-      report.connections++;
-      if (user !== undefined) report.users.add(user);
+    await inTurns(listeners(), ({ user }) => {
+      connections++;
+      if (user !== undefined) users.add(user);
     });
-    return reports.map(({ connections, users }) => ({ connections, users: [...users] }));
+    return reports;
   }
 
   /** The users in a room. Members of a presence room are listed as long as the others see them. */
   async members(room: string, request: PageRequest): Promise<Page<MemberReport>> {
     const first = new FirstNames<MemberReport>(request);
     if (this.#presence.covers(room))
-      await inTurns(this.#presence.ownMembers(room), ({ user, info, at, connections }) =>
-        first.add(user, () => ({ info, at, connections })),
+      await inTurns(this.#presence.ownMembers(room), member =>
+        first.add(member.user, () => this.#presence.reportOf(member)),
       );
     else
       await inTurns(this.#hub.listeners(roomAddress(room)), ({ user, info, openedAt }) => {
@@ -177,10 +191,10 @@ export class Inventory {
       return { ids: ids.slice(0, limit), more: ids.length > limit };
     }
     const first = new FirstNames<true>(request);
-    const address: Address =
-      user !== undefined ? userAddress(user) : room !== undefined ? roomAddress(room) : BROADCAST;
-    await inTurns(this.#hub.listeners(address), ({ id, joined }) => {
-      if (room === undefined || joined.has(roomAddress(room))) first.add(id, () => true);
+    const address = room === undefined ? undefined : roomAddress(room);
+    const listeners = this.#hub.listeners(user === undefined ? roomAddress(room ?? '') : userAddress(user));
+    await inTurns(listeners, ({ id, joined }) => {
+      if (address === undefined || joined.has(address)) first.add(id, () => true);
     });
     const { items, more } = first.page;
     return { ids: items.map(([id]) => id), more };

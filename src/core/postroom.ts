@@ -163,6 +163,11 @@ export class Postroom {
     await this.#counts.idle();
   }
 
+  /** Whether it does not know yet who is there. */
+  get isStarting(): boolean {
+    return this.#phase === 'starting';
+  }
+
   /** Whether it takes notifications: it has started, is not stopping, and its journal works. */
   get ready(): boolean {
     return this.#phase === 'open' && this.#journal.status().available;

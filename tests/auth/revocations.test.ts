@@ -86,15 +86,17 @@ class TestStore implements Store<Revocation> {
 
 function node(store: TestStore, time: Time, { isShared = false, ahead = 0 } = {}) {
   const failures: unknown[] = [];
+  const closed: string[] = [];
   const revocations = new Revocations({
     open: () => store,
     isShared,
     lifetimeSeconds: LIFETIME_SECONDS,
     now: () => time.now + ahead,
     after: time.after,
+    revoked: user => void closed.push(user),
     failed: error => void failures.push(error),
   });
-  return { revocations, failures };
+  return { revocations, failures, closed };
 }
 
 async function started(store = new TestStore(), time = new Time(), options = {}) {

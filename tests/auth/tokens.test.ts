@@ -198,9 +198,9 @@ describe('the lifetime of a token', () => {
   it.each([SECRET, PREVIOUS])('may be as long as the limit, and no longer, with each key', secret => {
     for (const [iat, at] of [
       [NOW, NOW],
-      // It was issued before, or will be.
       [NOW - 1000, NOW],
-      [NOW + 1000, NOW],
+      // The signer's clock may be ahead.
+      [NOW + 30, NOW],
       [NOW + 0.5, NOW],
     ] as const) {
       atSecond(at);
@@ -216,6 +216,14 @@ describe('the lifetime of a token', () => {
     atSecond(NOW);
     expect(limited.verify(raw({ exp: NOW + MAX_SECONDS })).issuedAt).toBeUndefined();
     expect(refusal(limited, raw({ exp: NOW + MAX_SECONDS + 1 })).message).toMatch(/MAX_TOKEN_SECONDS/);
+  });
+
+  it('may not begin in the future: such a token could not be revoked', () => {
+    atSecond(NOW);
+    for (const iat of [NOW + 31, NOW * 1000]) {
+      const error = refusal(symmetric, raw({ iat, exp: NOW + 60 }));
+      expect(error.message).toMatch(/iat is in (the future|milliseconds)/);
+    }
   });
 
   it('of one that has expired is no matter: it has expired', () => {

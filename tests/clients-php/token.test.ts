@@ -91,7 +91,7 @@ describeWith(['php'], 'PHP client: tokens', () => {
       `42, [], time() + 60`,
       /seconds from now, not a time; did you mean (60|59)\?/,
     ],
-    ['more than ten years', options, `42, [], PHP_INT_MAX`, /not a time; ten years at most/],
+    ['more than 366 days', options, `42, [], PHP_INT_MAX`, /not a time; 366 days at most/],
   ])('refused, whatever onError says: %s', async (_what, given, args, message) => {
     const told = await php<string>(
       `try { return $postroom->token(${args}); } catch (InvalidArgumentException $e) { return $e->getMessage(); }`,

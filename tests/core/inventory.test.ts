@@ -48,7 +48,7 @@ describe('lists of what is on a node', () => {
     const clients = crowd(core);
     const last = core.connect({ rooms: ['b'] });
     const stays = core.connect({ rooms: ['c'] });
-    const asked = inventory.rooms('', { limit: 3 });
+    const asked = inventory.rooms('', { limit: 3 }, true);
     await turn();
     core.postroom.disconnect(last.connection, 'client');
     const { items } = await asked;

@@ -134,6 +134,19 @@ describe('a member of a presence room', () => {
     expect(ann.faults).toEqual([]);
   });
 
+  it('that comes with many others in one moment knows all of them, as they do', async () => {
+    await start(1);
+    const ann = await enter(0, 'ann');
+    const pages = many(40).map(user => installation.open(0, user));
+    for (const page of pages) page.join('p');
+    await installation.pass(200);
+    for (const page of [ann, ...pages]) {
+      page.read();
+      expect([...(page.rooms.get('p')?.members?.keys() ?? [])].sort()).toEqual(['ann', ...many(40)].sort());
+      expect(page.faults).toEqual([]);
+    }
+  });
+
   it('that does not keep up gets the whole list when it has room again', async () => {
     await start(1, { maxBufferedBytes: 100 });
     const ann = await enter(0, 'ann');

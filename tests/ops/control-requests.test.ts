@@ -182,7 +182,6 @@ describe('a name in the path', () => {
 
   it.each([
     ['GET', '/connections/%'],
-    ['DELETE', '/connections/%'],
     ['PUT', '/connections/%/rooms/a'],
     ['DELETE', '/connections/%/rooms/a'],
   ])('%s %s of another form than an id is an unknown connection', async (method, path) => {
@@ -193,6 +192,15 @@ describe('a name in the path', () => {
       expect(detail).toContain(id.slice(0, 50));
       expect(detail.length).toBeLessThan(120);
     }
+  });
+
+  it('of another form than an id removes nobody', async () => {
+    const server = await startServer();
+    const client = await connect(server.ws());
+    await client.nextOf('welcome');
+    for (const id of ['everyone', '1', '..'])
+      expect((await call(server, 'DELETE', `/connections/${id}`)).body).toEqual({ removed: 0 });
+    await client.quiet();
   });
 
   it('that is an id of nobody is an unknown connection, except to DELETE, for which it is gone', async () => {

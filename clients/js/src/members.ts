@@ -24,18 +24,28 @@ export class RoomMembers<Info = unknown> implements Members<Info> {
 
   /** Adds a member, or gives it another `info`. */
   put({ user, info }: Member<Info>): void {
-    this.#edit(members => members.set(user, { user, info }));
+    const member = { user, info };
+    const isKnown = this.list?.some(known => known.user === user);
+    if (isKnown) this.#edit(list => list.map(known => (known.user === user ? member : known)));
+    else this.#edit(list => [...list, member], this.onjoined, member);
   }
 
   remove(user: string): void {
-    this.#edit(members => members.delete(user));
+    const member = this.list?.find(known => known.user === user);
+    if (member) this.#edit(list => list.filter(known => known !== member), this.onleft, member);
   }
 
-  #edit(change: (members: Map<string, Member<Info>>) => unknown): void {
+  #edit(
+    edited: (list: readonly Member<Info>[]) => Member<Info>[],
+    handler?: (member: Member<Info>) => void,
+    member?: Member<Info>,
+  ): void {
     // A change of an unknown list, for example on its way while the room was left, makes no list.
     if (!this.list) return;
-    const members = new Map(this.list.map(member => [member.user, member]));
-    if (change(members)) this.take([...members.values()]);
+    this.list = edited(this.list);
+    this.count = this.list.length;
+    if (member) call(handler, member);
+    call(this.onchange);
   }
 }
 

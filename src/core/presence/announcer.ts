@@ -12,6 +12,8 @@ const NAMES_MS = 50;
 const COUNT_MS = 2000;
 // A room that is told by its count is told by names again below this part of the limit.
 const BY_NAMES_AGAIN = 0.75;
+// Those who joined are told of so many changes one by one. Each needs bytes of its own, because nobody hears of himself.
+const FEW_CHANGES = 16;
 const NOBODY: readonly Member[] = [];
 const NO_USERS: ReadonlySet<string> = new Set();
 
@@ -114,6 +116,9 @@ export class Announcer {
   #tellAll(connection: Connection, name: string): boolean {
     const room = this.#members.room(name);
     if (room === undefined || !connection.joined.has(roomAddress(name))) return true;
+    // Before the list is encoded, which may be a megabyte.
+    const waiting = this.#coalescer.waiting(connection);
+    if (waiting > 0 && waiting >= this.#maxBufferedBytes) return false;
     const told = this.#toldOf(room);
     const change: MembersChange = told.isByCount
       ? { type: 'count', count: told.count }
@@ -212,6 +217,7 @@ export class Announcer {
     for (const [index, change] of changes.entries())
       if (change.type === 'joined') joined.set(change.member.user, index);
     const byWire = new Map<Wire, ChangeFrames>();
+    const lists = new Map<Wire, Buffer>();
     for (const connection of this.#hub.listeners(roomAddress(room.name))) {
       const { user, wire } = connection;
       if (user === undefined || connection.untold?.has(room.name)) continue;
@@ -221,10 +227,23 @@ export class Announcer {
         byWire.set(wire, frames);
       }
       const own = joined.get(user);
-      const pieces = own === undefined ? [frames.all] : frames.without(own, renewed.has(user));
+      let pieces = [frames.all];
+      if (own !== undefined && changes.length > FEW_CHANGES) pieces = [this.#wholeList(room, wire, lists)];
+      else if (own !== undefined) pieces = frames.without(own, renewed.has(user));
       if (!this.#keepsUp(connection, frames.all)) this.tellLater(connection, room.name);
       else for (const piece of pieces) this.#coalescer.send(connection, piece);
     }
+  }
+
+  /** The whole list as a frame: the same bytes for all connections of a protocol. */
+  #wholeList(room: Room, wire: Wire, frames: Map<Wire, Buffer>): Buffer {
+    let frame = frames.get(wire);
+    if (frame === undefined) {
+      const told = [...room.members.values()].flatMap(member => member.told ?? []);
+      frame = wire.members(room.name, { type: 'members', list: { told, self: undefined } });
+      frames.set(wire, frame);
+    }
+    return frame;
   }
 
   #keepsUp(connection: Connection, frame: Buffer): boolean {

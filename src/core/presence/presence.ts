@@ -29,16 +29,17 @@ interface OwnHolder extends Holder {
   isLeaving: boolean;
 }
 
+const NOT_HERE: OwnReport = { at: 0, connections: 0 };
+
 interface Leaving {
   readonly member: RoomMember;
   /** In milliseconds of `elapsed`. */
   readonly dueAt: number;
 }
 
-/** A member of a room, as far as this node has them. */
-export interface OwnMember {
-  readonly user: string;
-  readonly info: string | undefined;
+/** A member of a room, as far as this node has it. */
+export interface OwnReport {
+  readonly info?: string | undefined;
   /** When the last connection came, in milliseconds since the epoch. */
   readonly at: number;
   /** Open connections in the room. 0 in the time of grace. */
@@ -122,12 +123,16 @@ export class Presence implements Observer {
     return this.#announcer.listFor(connection, room);
   }
 
-  /** The members that this node has in a presence room. */
-  *ownMembers(room: string): Iterable<OwnMember> {
-    for (const member of this.#members.room(room)?.members.values() ?? []) {
-      const own = this.#own(member);
-      if (own !== undefined) yield { ...own, user: member.user };
-    }
+  /** The members that this node has in a presence room, in no order. */
+  *ownMembers(room: string): Iterable<RoomMember> {
+    for (const member of this.#members.room(room)?.members.values() ?? [])
+      if (this.#own(member) !== undefined) yield member;
+  }
+
+  /** What this node has of a member. */
+  reportOf(member: RoomMember): OwnReport {
+    const { info, at, connections } = this.#own(member) ?? NOT_HERE;
+    return { info, at, connections };
   }
 
   /** The members of a presence room on all nodes, as this node knows them. */

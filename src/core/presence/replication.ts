@@ -1,13 +1,15 @@
 import { z } from 'zod';
 import type { Cluster } from '../../cluster/cluster.js';
 import type { After } from '../../model/clock.js';
-import { inTurns, Turns } from '../../model/turns.js';
+import { Turns } from '../../model/turns.js';
 import { readNodeReport } from '../node-report.js';
 import type { Members, RoomMember } from './members.js';
 
 const TOPIC = 'presence';
 // Changes of one message, and of one part of a list.
 const MAX_CHANGES = 200;
+// Most of them may be of other nodes. About a millisecond.
+const MAX_LOOKED_AT = 5000;
 // Changes that come one after the other are told together.
 const TELL_MS = 20;
 const CHECK_MS = 1000;
@@ -24,12 +26,12 @@ type Message = z.output<typeof Message>;
 const Message = z.discriminatedUnion('kind', [
   /** The changes that make this version of the one before. */
   z.object({ kind: z.literal('changes'), version: z.number(), changes: z.array(Change) }),
-  /** Asks for all members of the node. */
-  z.object({ kind: z.literal('ask') }),
-  /** A part of all members, numbered from 0. Changes come between the parts. */
+  /** Asks for a part of all members of the node. 0 begins anew. */
+  z.object({ kind: z.literal('ask'), number: z.number() }),
+  /** A part of all members. Changes come between the parts. */
   z.object({ kind: z.literal('part'), number: z.number(), version: z.number(), changes: z.array(Change) }),
-  /** The last part. */
-  z.object({ kind: z.literal('end'), parts: z.number(), version: z.number() }),
+  /** There are no more parts. */
+  z.object({ kind: z.literal('end'), number: z.number(), version: z.number() }),
 ]);
 
 /** What this node has of the members of another one. */
@@ -38,10 +40,10 @@ interface Copy {
   version: number | undefined;
   /** Whether nothing is missing up to this version. */
   isWhole: boolean;
-  /** Parts of a list that have come. */
-  parts: number;
+  /** The number of the part that is to come next. */
+  next: number;
   mark: number;
-  /** When the list was asked for, or its last part came, in milliseconds of `elapsed`. */
+  /** When a part was asked for, in milliseconds of `elapsed`. */
   askedAt: number;
   /** The version in the node's report, at the last check. */
   reported: number;
@@ -68,8 +70,8 @@ export class Replication {
   readonly #changed = new Set<RoomMember>();
   #isTelling = false;
   #toldAt = Number.NEGATIVE_INFINITY;
-  /** The lists that are being sent, by node. A new question of a node ends its list. */
-  readonly #lists = new Map<string, symbol>();
+  /** The members that other nodes have not been told of yet, of those who asked for all. */
+  readonly #lists = new Map<string, Iterator<RoomMember>>();
   #mark = 0;
   #stopChecking: (() => void) | undefined;
   #isStopped = false;
@@ -145,6 +147,7 @@ export class Replication {
     );
     for (const [node, version] of reported) if (node !== this.#cluster.node) this.#checkNode(node, version);
     for (const [node, copy] of this.#copies) if (!reported.has(node)) this.#checkGone(node, copy);
+    for (const node of this.#lists.keys()) if (!reported.has(node)) this.#lists.delete(node);
     if (!this.#isStopped) this.#stopChecking = this.#after(CHECK_MS, () => this.#check());
   }
 
@@ -172,7 +175,7 @@ export class Replication {
     const copy: Copy = {
       version: undefined,
       isWhole: false,
-      parts: 0,
+      next: 0,
       mark: ++this.#mark,
       askedAt: Number.NEGATIVE_INFINITY,
       reported: 0,
@@ -182,16 +185,23 @@ export class Replication {
     return copy;
   }
 
+  /** Asks for all members of a node, from the beginning. */
   #ask(node: string, copy: Copy): void {
     if (this.#elapsed() - copy.askedAt < ANSWER_MS) return;
-    copy.askedAt = this.#elapsed();
     copy.version = undefined;
-    this.#send({ kind: 'ask' }, node);
+    copy.next = 0;
+    this.#askNext(node, copy);
+  }
+
+  /** Part by part: a node gets only what it can take. */
+  #askNext(node: string, copy: Copy): void {
+    copy.askedAt = this.#elapsed();
+    this.#send({ kind: 'ask', number: copy.next }, node);
   }
 
   #take(from: string, message: Message): void {
     try {
-      if (message.kind === 'ask') void this.#answer(from).catch(this.#failed);
+      if (message.kind === 'ask') this.#answer(from, message.number);
       else this.#copy(from, this.#copies.get(from) ?? this.#newCopy(from), message);
     } catch (error) {
       this.#failed(error);
@@ -200,26 +210,28 @@ export class Replication {
 
   #copy(from: string, copy: Copy, message: Exclude<Message, { kind: 'ask' }>): void {
     const { version } = message;
-    if (message.kind === 'part' && message.number === 0) {
-      copy.mark = ++this.#mark;
-      copy.parts = 0;
-      copy.version = version;
-    }
     if (message.kind === 'changes') copy.version = copy.version === version - 1 ? version : undefined;
     else {
-      const number = message.kind === 'part' ? message.number : message.parts;
-      if (copy.version !== version || copy.parts++ !== number) copy.version = undefined;
-      copy.askedAt = this.#elapsed();
+      // It may be of a list that is not asked for any more.
+      if (message.number !== copy.next) return;
+      if (message.number === 0) {
+        copy.mark = ++this.#mark;
+        copy.version = version;
+      }
+      if (copy.version !== version) copy.version = undefined;
     }
     if (copy.version === undefined) copy.isWhole = false;
-    if (message.kind === 'end') this.#end(from, copy);
-    else for (const change of message.changes) this.#apply(from, copy.mark, change);
+    if (message.kind !== 'end') for (const change of message.changes) this.#apply(from, copy.mark, change);
     if (copy.version === undefined) this.#ask(from, copy);
+    else if (message.kind === 'end') this.#end(from, copy);
+    else if (message.kind === 'part') {
+      copy.next++;
+      this.#askNext(from, copy);
+    }
   }
 
   /** A list has come to its end: what is not in it is gone. */
   #end(from: string, copy: Copy): void {
-    if (copy.version === undefined) return;
     copy.isWhole = true;
     void this.#members.removeOlder(from, copy.mark).catch(this.#failed);
   }
@@ -229,24 +241,24 @@ export class Replication {
     else this.#members.put(room, user, { node, info: typeof info === 'string' ? info : undefined, at, mark });
   }
 
-  /** Sends all members of this node, in as many turns of the event loop as needed. */
-  async #answer(node: string): Promise<void> {
-    const list = Symbol(node);
+  /** Sends the next part of all members of this node. */
+  #answer(node: string, number: number): void {
+    const list = number === 0 ? this.#members.all()[Symbol.iterator]() : this.#lists.get(node);
+    // The list is over, or was never begun: the other node asks anew.
+    if (list === undefined) return;
     this.#lists.set(node, list);
-    let parts = 0;
-    let changes: Change[] = [];
-    const send = () => {
-      this.#send({ kind: 'part', number: parts++, version: this.version, changes }, node);
-      changes = [];
-    };
-    send();
-    await inTurns(this.#members.all(), member => {
-      if (this.#lists.get(node) !== list || member.holderOf(this.#cluster.node) === undefined) return;
-      if (changes.push(this.#changeOf(member)) === MAX_CHANGES) send();
-    });
-    if (this.#lists.get(node) !== list) return;
-    send();
-    this.#send({ kind: 'end', parts, version: this.version }, node);
-    this.#lists.delete(node);
+    const changes: Change[] = [];
+    for (let looked = 0; looked < MAX_LOOKED_AT && changes.length < MAX_CHANGES; looked++) {
+      const { value: member, done } = list.next();
+      if (done === true) {
+        this.#lists.delete(node);
+        if (changes.length === 0) return this.#send({ kind: 'end', number, version: this.version }, node);
+        // The next question finds nothing left.
+        this.#lists.set(node, [][Symbol.iterator]());
+        break;
+      }
+      if (member.holderOf(this.#cluster.node) !== undefined) changes.push(this.#changeOf(member));
+    }
+    this.#send({ kind: 'part', number, version: this.version, changes }, node);
   }
 }

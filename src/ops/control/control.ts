@@ -14,9 +14,11 @@ import { userResource } from './users.js';
 /** The control API: who is there, and who may stay. Each question is asked of all nodes. */
 export class Control {
   readonly #resources: readonly Resource[];
+  readonly #postroom: Postroom;
 
   constructor(parts: { cluster: Cluster; postroom: Postroom; revocations: Revocations }) {
     const { cluster, postroom } = parts;
+    this.#postroom = postroom;
     const lists = { cluster, inventory: postroom.inventory };
     this.#resources = [
       roomResource(lists),
@@ -30,6 +32,6 @@ export class Control {
 
   /** Serves callers with one of these keys. */
   router(keys: Publishers): Router {
-    return resourceRouter(this.#resources, keys);
+    return resourceRouter(this.#resources, keys, () => this.#postroom.isStarting);
   }
 }

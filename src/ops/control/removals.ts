@@ -6,7 +6,7 @@ import type { Postroom } from '../../core/postroom.js';
 import { type Address, connectionAddress, roomAddress, userAddress } from '../../model/address.js';
 import { unavailable } from '../../model/problem.js';
 import { inTurns } from '../../model/turns.js';
-import { connectionOf, queryOf, roomOf, userOf } from './parameters.js';
+import { queryOf, roomOf, userOf } from './parameters.js';
 import { type Ask, partly, question, sum } from './question.js';
 import type { Resource } from './resource.js';
 
@@ -44,7 +44,9 @@ export function removalResource({
   }
 
   return {
-    '/connections/:connection': { delete: removing(request => connectionAddress(connectionOf(request))) },
+    '/connections/:connection': {
+      delete: removing(({ params }) => connectionAddress(String(params.connection))),
+    },
     '/users/:user/connections': { delete: removing(request => userAddress(userOf(request))) },
     '/rooms/:room/connections': { delete: removing(request => roomAddress(roomOf(request))) },
     '/users/:user/revoke': {

@@ -1,6 +1,9 @@
 import { type Request, Router } from 'express';
 import type { Publishers } from '../../auth/keys.js';
+import { unavailable } from '../../model/problem.js';
 import { methodNotAllowed } from '../methods.js';
+
+const RETRY_AFTER_SECONDS = 1;
 
 /** Answers a request that has a right key: with an object, or it throws a Problem. */
 export type Answer = (request: Request) => Promise<object> | object;
@@ -10,9 +13,14 @@ export type Method = 'get' | 'post' | 'put' | 'delete';
 /** Paths, each with its methods. */
 export type Resource = Readonly<Record<string, Partial<Record<Method, Answer>>>>;
 
-/** Serves resources to callers with a key. */
-export function resourceRouter(resources: readonly Resource[], keys: Publishers): Router {
-  const router = Router();
+/** Serves resources to callers with a key. While the server is starting, the answer is 503. */
+export function resourceRouter(
+  resources: readonly Resource[],
+  keys: Publishers,
+  isStarting: () => boolean,
+): Router {
+  // Users and rooms may differ only in the case of their letters.
+  const router = Router({ caseSensitive: true });
   const paths = new Map<string, Resource[string]>();
   for (const [path, methods] of resources.flatMap(resource => Object.entries(resource)))
     paths.set(path, { ...paths.get(path), ...methods });
@@ -21,6 +29,8 @@ export function resourceRouter(resources: readonly Resource[], keys: Publishers)
     for (const [method, answer] of Object.entries(methods))
       route[method as Method](async (request, response) => {
         keys.require(request.headers.authorization);
+        // Nobody is known yet, and PHP must not take that for an answer.
+        if (isStarting()) throw unavailable('This server is starting; try again.', RETRY_AFTER_SECONDS);
         const body = await answer(request);
         response.set('Cache-Control', 'no-store').json(body);
       });

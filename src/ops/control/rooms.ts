@@ -8,30 +8,39 @@ import { partly, question } from './question.js';
 import type { Resource } from './resource.js';
 import { PageForm, PageRequestForm } from './forms.js';
 
-const Report = z.object({ connections: z.number(), users: z.array(z.string()) });
+const Report = z.object({
+  connections: z.number(),
+  users: z.number(),
+  names: z.array(z.string()).optional(),
+});
 
 /** The rooms that somebody is in, and what a room has. */
 export function roomResource({ cluster, inventory }: { cluster: Cluster; inventory: Inventory }): Resource {
   const askRooms = question(
     cluster,
     'rooms',
-    { question: z.object({ prefix: z.string(), page: PageRequestForm }), answer: PageForm(Report) },
-    ({ prefix, page }) => inventory.rooms(prefix, page),
+    {
+      question: z.object({ prefix: z.string(), page: PageRequestForm, withNames: z.boolean() }),
+      answer: PageForm(Report),
+    },
+    ({ prefix, page, withNames }) => inventory.rooms(prefix, page, withNames),
   );
   const askRoom = question(
     cluster,
     'room',
-    { question: z.string(), answer: Report },
-    async room => (await inventory.roomReports([room]))[0] ?? NOBODY,
+    { question: z.object({ room: z.string(), withNames: z.boolean() }), answer: Report },
+    ({ room, withNames }) => inventory.room(room, withNames),
   );
+  // A user may be on several nodes, and counts once.
+  const withNames = () => cluster.nodes().length > 1;
   return {
     '/rooms': {
       async get(request) {
         const { page, query } = pageOf(request, ['prefix'], isRoomName);
         const { prefix = '' } = query;
-        const { answers, partial } = await askRooms({ prefix, page });
+        const { answers, partial } = await askRooms({ prefix, page, withNames: withNames() });
         const { items, more } = mergePages(answers, page.limit, join);
-        const rooms = items.map(([room, report]) => ({ room, ...counted(report) }));
+        const rooms = items.map(([room, { connections, users }]) => ({ room, connections, users }));
         return { rooms, next: more ? (rooms.at(-1)?.room ?? null) : null, ...partly(partial) };
       },
     },
@@ -39,9 +48,10 @@ export function roomResource({ cluster, inventory }: { cluster: Cluster; invento
       async get(request) {
         const room = roomOf(request);
         queryOf(request, []);
-        const { answers, partial } = await askRoom(room);
+        const { answers, partial } = await askRoom({ room, withNames: withNames() });
+        const { connections, users } = answers.reduce(join, NOBODY);
         const newest = inventory.newestOf(room) ?? null;
-        return { room, ...counted(answers.reduce(join, NOBODY)), newest, ...partly(partial) };
+        return { room, connections, users, newest, ...partly(partial) };
       },
     },
     '/newest': {
@@ -53,12 +63,12 @@ export function roomResource({ cluster, inventory }: { cluster: Cluster; invento
   };
 }
 
-const NOBODY: RoomReport = { connections: 0, users: [] };
-
-function counted({ connections, users }: RoomReport) {
-  return { connections, users: users.length };
-}
+const NOBODY: RoomReport = { connections: 0, users: 0 };
 
 function join(a: RoomReport, b: RoomReport): RoomReport {
-  return { connections: a.connections + b.connections, users: [...new Set([...a.users, ...b.users])] };
+  const connections = a.connections + b.connections;
+  if (a.names === undefined || b.names === undefined)
+    return { connections, users: a.users + b.users, names: a.names ?? b.names };
+  const names = [...new Set([...a.names, ...b.names])];
+  return { connections, users: names.length, names };
 }
