@@ -248,12 +248,25 @@ describe('nodes that share a store', () => {
     await time.pass(SOME_SECONDS_MS);
     expect(other.revocations.isRevoked(issued(START - 1000, 'li'))).toBe(true);
     expect(one.revocations.isRevoked(issued(START - 1000, 'ada'))).toBe(true);
+    // Each must close the connections that are open with these tokens, once.
+    await time.pass(SOME_SECONDS_MS);
+    expect([one.closed, other.closed]).toEqual([['ada'], ['li']]);
   });
 
   it('learn it at once from a message', async () => {
     const { one, other } = await two();
     other.revocations.learn(await one.revocations.revoke('li'));
     expect(other.revocations.isRevoked(issued(START - 1000))).toBe(true);
+    expect(other.closed).toEqual([]);
+  });
+
+  it('keep one record of a user', async () => {
+    const { one, store, time } = await two();
+    for (let times = 0; times < 3; times++) {
+      await time.pass(10);
+      await one.revocations.revoke('li');
+    }
+    expect(await store.all()).toHaveLength(1);
   });
 
   it.each([-59_000, -1000, 1000, 59_000])('learn though the clocks differ by %i ms', async ahead => {

@@ -2,6 +2,11 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, it } from '@jest/globals';
+import express from 'express';
+import request from 'supertest';
+import { NO_AUTHENTICATION } from '../../src/auth/keys.js';
+import { sendProblem } from '../../src/http/problem.js';
+import { resourceRouter } from '../../src/ops/control/resource.js';
 import { call, control, enter } from '../support/control.js';
 import { expectProblem } from '../support/notify.js';
 import { startServer } from '../support/server.js';
@@ -84,5 +89,23 @@ describe('the control API', () => {
     } finally {
       rmSync(directory, { recursive: true });
     }
+  });
+});
+
+describe('before the server has started', () => {
+  it('it says so, and not that nobody is there', async () => {
+    let isStarting = true;
+    const app = express();
+    app.use(
+      resourceRouter([{ '/users': { get: () => ({ users: 0 }) } }], NO_AUTHENTICATION, () => isStarting),
+    );
+    app.use(((error, _request, response, _next) => {
+      sendProblem(response, error);
+    }) as express.ErrorRequestHandler);
+    const answer = await request(app).get('/users');
+    expectProblem(answer, 503, 'unavailable');
+    expect(answer.headers['retry-after']).toMatch(/^\d+$/);
+    isStarting = false;
+    expect((await request(app).get('/users')).body).toEqual({ users: 0 });
   });
 });

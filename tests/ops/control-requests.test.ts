@@ -1,6 +1,7 @@
 import { describe, expect, it } from '@jest/globals';
 import { type Answer, call, control, enter } from '../support/control.js';
 import { expectProblem } from '../support/notify.js';
+import { connect, token } from '../support/client.js';
 import { startServer } from '../support/server.js';
 
 const ID = '1.1';
@@ -201,6 +202,17 @@ describe('a name in the path', () => {
     for (const id of ['everyone', '1', '..'])
       expect((await call(server, 'DELETE', `/connections/${id}`)).body).toEqual({ removed: 0 });
     await client.quiet();
+  });
+
+  it('is another one in other letters', async () => {
+    const server = await startServer();
+    await (await connect(server.ws(`/?token=${token({ sub: 'Online' })}`))).nextOf('welcome');
+    for (const [user, connections] of [
+      ['Online', 1],
+      ['online', 0],
+    ] as const)
+      expect((await call(server, 'GET', `/users/${user}`)).body).toMatchObject({ user, connections });
+    expectProblem(await call(server, 'GET', '/USERS/Online'), 404, 'not_found');
   });
 
   it('that is an id of nobody is an unknown connection, except to DELETE, for which it is gone', async () => {
