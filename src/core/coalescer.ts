@@ -37,10 +37,13 @@ export class Coalescer {
   readonly #queue: Turns<Connection>;
   readonly #events: CoalescerEvents;
   readonly #counters: Counters;
+  readonly #maxBufferedBytes: number;
 
-  constructor(events: CoalescerEvents, counters: Counters) {
+  /** @param maxBufferedBytes as many bytes may wait for one connection */
+  constructor(events: CoalescerEvents, counters: Counters, maxBufferedBytes: number) {
     this.#events = events;
     this.#counters = counters;
+    this.#maxBufferedBytes = maxBufferedBytes;
     this.#queue = new Turns(
       connection => this.#guard(connection, this.#flush),
       () => {
@@ -67,6 +70,12 @@ export class Coalescer {
   /** Bytes that wait for a connection: until the end of the turn, or until the kernel takes them. */
   waiting(connection: Connection): number {
     return (connection.pending?.length ?? 0) + connection.socket.waiting;
+  }
+
+  /** Whether so many more bytes may wait for a connection. One frame may always. */
+  hasRoom(connection: Connection, bytes: number): boolean {
+    const waiting = this.waiting(connection);
+    return waiting + bytes <= this.#maxBufferedBytes || waiting === 0;
   }
 
   /** Writes the frames of one connection now, for example before it is closed. */

@@ -1,4 +1,4 @@
-import { type Address, BROADCAST, connectionAddress, userAddress } from '../model/address.js';
+import { type Address, BROADCAST, connectionAddress, roomOf, userAddress } from '../model/address.js';
 import type { CloseReason } from '../model/close.js';
 import { newConnectionId } from '../model/connection-id.js';
 import type { Id } from '../model/id.js';
@@ -131,6 +131,11 @@ export class Connection {
     this.info = about.info;
     this.peer = about.peer;
     this.openedAt = about.openedAt;
+  }
+
+  /** The rooms that it is in. */
+  get rooms(): string[] {
+    return [...this.joined.keys()].flatMap(address => roomOf(address) ?? []);
   }
 
   /** The addresses that a connection listens to without joining. */

@@ -25,12 +25,6 @@ export class Counters implements Observer {
     add(this.open, wire.protocol, -1);
     add(this.ended, reason, 1);
   }
-
-  identified(): void {}
-
-  joined(): void {}
-
-  left(): void {}
 }
 
 function add<K>(counts: Map<K, number>, key: K, count: number): void {

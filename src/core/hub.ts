@@ -143,7 +143,7 @@ export class Hub {
           wire = connection.wire;
           frame = this.#frames.of(entry, room, wire);
         }
-        if (this.#reader.keepsUp(connection, frame)) {
+        if (this.#coalescer.hasRoom(connection, frame.length)) {
           this.#coalescer.send(connection, frame);
           sent++;
         } else this.#reader.fallBehind(connection, position);

@@ -6,7 +6,6 @@ import type { Coalescer } from './coalescer.js';
 import type { Connection } from './connection.js';
 import type { Hub } from './hub.js';
 import type { Presence } from './presence/presence.js';
-import type { Subscriptions } from './subscriptions.js';
 import type { Window } from './window.js';
 
 // A page has no more items when they have so many characters in JSON.
@@ -60,7 +59,6 @@ export class Inventory {
   readonly #presence: Presence;
   readonly #window: Window;
   readonly #coalescer: Coalescer;
-  readonly #subscriptions: Subscriptions;
 
   constructor(parts: {
     node: string;
@@ -68,14 +66,12 @@ export class Inventory {
     presence: Presence;
     window: Window;
     coalescer: Coalescer;
-    subscriptions: Subscriptions;
   }) {
     this.#node = parts.node;
     this.#hub = parts.hub;
     this.#presence = parts.presence;
     this.#window = parts.window;
     this.#coalescer = parts.coalescer;
-    this.#subscriptions = parts.subscriptions;
   }
 
   /** The cursor now: everything that follows is newer. */
@@ -212,7 +208,7 @@ export class Inventory {
     return {
       connection: id,
       user: user ?? null,
-      rooms: this.#subscriptions.roomsOf(connection),
+      rooms: connection.rooms,
       protocol: wire.protocol,
       address: peer.address,
       userAgent: peer.userAgent ?? null,

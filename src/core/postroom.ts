@@ -93,7 +93,11 @@ export class Postroom {
       this.#reader.pump(connection);
       this.presence.taken(connection);
     };
-    this.#coalescer = new Coalescer({ taken, failed, atTurnEnd: () => this.#trim() }, this.counters);
+    this.#coalescer = new Coalescer(
+      { taken, failed, atTurnEnd: () => this.#trim() },
+      this.counters,
+      options.maxBufferedBytes,
+    );
     this.#reader = new Reader({
       window: this.#window,
       coalescer: this.#coalescer,
@@ -118,10 +122,8 @@ export class Postroom {
       cluster: options.cluster,
       hub: this.#hub,
       coalescer: this.#coalescer,
-      maxBufferedBytes: options.maxBufferedBytes,
       clock: options.clock,
       after: options.after,
-      roomsOf: connection => this.roomsOf(connection),
       failed: options.failed,
     });
     this.inventory = new Inventory({
@@ -130,7 +132,6 @@ export class Postroom {
       presence: this.presence,
       window: this.#window,
       coalescer: this.#coalescer,
-      subscriptions: this.#subscriptions,
     });
     observers.push(this.presence, ...(options.observers ?? []));
   }
@@ -294,10 +295,6 @@ export class Postroom {
 
   isIn(connection: Connection, room: string): boolean {
     return this.#subscriptions.has(connection, room);
-  }
-
-  roomsOf(connection: Connection): string[] {
-    return this.#subscriptions.roomsOf(connection);
   }
 
   /** Sends a frame to one connection, in order with its notifications. */

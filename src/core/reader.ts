@@ -91,12 +91,6 @@ export class Reader {
     this.#coalescer.awaitTaken(connection);
   }
 
-  /** Whether a live connection can take one more frame. If not, call `fallBehind`. */
-  keepsUp(connection: Connection, frame: Buffer): boolean {
-    const waiting = this.#coalescer.waiting(connection);
-    return waiting + frame.length <= this.#maxBufferedBytes || waiting === 0;
-  }
-
   /** Call this when a live connection does not keep up: from this position on it is served at its own pace. */
   fallBehind(connection: Connection, position: number): void {
     this.#counters.fellBehind++;

@@ -1,4 +1,4 @@
-import { type Address, roomAddress, roomOf, userAddress } from '../model/address.js';
+import { type Address, roomAddress, userAddress } from '../model/address.js';
 import type { EndReason } from '../model/close.js';
 import type { Connection, Replay, StartPoint } from './connection.js';
 import type { Hub } from './hub.js';
@@ -42,8 +42,8 @@ export class Subscriptions {
     this.#hub.add(connection);
     for (const room of rooms) this.#join(connection, roomAddress(room), from);
     if (past !== undefined) this.#reader.startAt(connection, past);
-    this.#notify(observer => observer.opened(connection));
-    for (const room of rooms) this.#notify(observer => observer.joined(connection, room));
+    this.#notify(observer => observer.opened?.(connection));
+    for (const room of rooms) this.#notify(observer => observer.joined?.(connection, room));
     const recovered = since === undefined ? undefined : past !== undefined;
     return { id: this.#window.cursorAt(from), recovered };
   }
@@ -58,7 +58,8 @@ export class Subscriptions {
     const from = past === undefined ? listenedFrom : Math.min(listenedFrom, Math.max(past, here));
     this.#join(connection, address, from);
     if (past !== undefined) this.#bringPast(connection, address, past, listenedFrom);
-    if (!wasIn && connection.joined.has(address)) this.#notify(observer => observer.joined(connection, room));
+    if (!wasIn && connection.joined.has(address))
+      this.#notify(observer => observer.joined?.(connection, room));
     const recovered = since === undefined ? undefined : past !== undefined;
     return { id: this.#window.cursorAt(this.#reader.settled(connection)), recovered };
   }
@@ -69,7 +70,7 @@ export class Subscriptions {
     const from = connection.joined.get(address);
     connection.assigned?.delete(room);
     if (from === undefined) return;
-    this.#notify(observer => observer.left(connection, room));
+    this.#notify(observer => observer.left?.(connection, room));
     const replay = this.#reader.cancelReplay(connection, address);
     connection.joined.delete(address);
     connection.reading?.past.delete(address);
@@ -85,27 +86,23 @@ export class Subscriptions {
     connection.info = info;
     connection.user ??= user;
     if (before === undefined) this.#join(connection, userAddress(user), this.#window.end);
-    this.#notify(observer => observer.identified(connection, before));
+    this.#notify(observer => observer.identified?.(connection, before));
   }
 
   /** Ends a connection: it leaves all its rooms. */
   end(connection: Connection, reason: EndReason): void {
-    const rooms = this.roomsOf(connection);
+    const { rooms } = connection;
     this.#hub.remove(connection);
     connection.joined.clear();
-    for (const room of rooms) this.#notify(observer => observer.left(connection, room));
-    this.#notify(observer => observer.closed(connection, reason));
+    for (const room of rooms) this.#notify(observer => observer.left?.(connection, room));
+    this.#notify(observer => observer.closed?.(connection, reason));
   }
 
   has(connection: Connection, room: string): boolean {
     return connection.joined.has(roomAddress(room));
   }
 
-  roomsOf(connection: Connection): string[] {
-    return [...connection.joined.keys()].flatMap(address => roomOf(address) ?? []);
-  }
-
-  #notify(call: (observer: Observer) => void): void {
+  #notify(call: (observer: Observer) => unknown): void {
     for (const observer of this.#observers) call(observer);
   }
 

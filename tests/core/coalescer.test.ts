@@ -31,7 +31,7 @@ function newCoalescer(events: Partial<CoalescerEvents> = {}): Coalescer {
     throw error;
   };
   const all = { taken: () => undefined, failed, atTurnEnd: () => undefined, ...events };
-  return new Coalescer(all, new Counters());
+  return new Coalescer(all, new Counters(), 1e6);
 }
 
 function turnEnd(): Promise<void> {

@@ -179,8 +179,7 @@ describe('after any connects, joins, leaves, closes and publishes', () => {
         await core.settle();
         expect(core.postroom.stats).toMatchObject(replay.figures);
         expect([...replay.faults, ...core.failures]).toEqual([]);
-        for (const [connection, rooms] of replay.open)
-          expect(new Set(core.postroom.roomsOf(connection))).toEqual(rooms);
+        for (const [connection, rooms] of replay.open) expect(new Set(connection.rooms)).toEqual(rooms);
 
         const { open, ended, deliveredFrames, writtenBytes } = core.postroom.counters;
         const openNow = [...open].filter(([, count]) => count !== 0);

@@ -282,7 +282,7 @@ class Session implements Timer {
   #roomsBeside(room: string): number {
     const { postroom } = this.#context;
     if (postroom.isIn(this.#connection, room)) return 0;
-    return postroom.roomsOf(this.#connection).length - (this.#connection.assigned?.size ?? 0);
+    return this.#connection.rooms.length - (this.#connection.assigned?.size ?? 0);
   }
 
   #leave(room: string): void {
@@ -305,7 +305,7 @@ class Session implements Timer {
       return this.#close(closeReasonOf(error));
     }
     this.#send(tokenFrame(admission.expires, ref));
-    for (const room of this.#context.postroom.roomsOf(this.#connection)) {
+    for (const room of this.#connection.rooms) {
       if (admission.allows(room) || this.#connection.assigned?.has(room)) continue;
       this.#leave(room);
       this.#send(unsubscribedFrame(room));

@@ -44,7 +44,6 @@ export class Announcer {
   readonly #hub: Hub;
   readonly #coalescer: Coalescer;
   readonly #maxMembers: number;
-  readonly #maxBufferedBytes: number;
   readonly #elapsed: () => number;
   readonly #after: After;
   readonly #rooms = new Map<Room, Told>();
@@ -58,7 +57,6 @@ export class Announcer {
     coalescer: Coalescer;
     /** Rooms with more members are told by their count. */
     maxMembers: number;
-    maxBufferedBytes: number;
     elapsed: () => number;
     after: After;
   }) {
@@ -66,7 +64,6 @@ export class Announcer {
     this.#hub = parts.hub;
     this.#coalescer = parts.coalescer;
     this.#maxMembers = parts.maxMembers;
-    this.#maxBufferedBytes = parts.maxBufferedBytes;
     this.#elapsed = parts.elapsed;
     this.#after = parts.after;
   }
@@ -85,7 +82,7 @@ export class Announcer {
   listFor(connection: Connection, name: string): MemberList | undefined {
     const room = this.#members.room(name);
     if (room === undefined) return { told: NOBODY, self: undefined };
-    if (!this.#toldOf(room).isByCount && this.#coalescer.waiting(connection) <= this.#maxBufferedBytes)
+    if (!this.#toldOf(room).isByCount && this.#coalescer.hasRoom(connection, 0))
       return this.#listFor(connection, room);
     this.tellLater(connection, name);
     return undefined;
@@ -117,14 +114,13 @@ export class Announcer {
     const room = this.#members.room(name);
     if (room === undefined || !connection.joined.has(roomAddress(name))) return true;
     // Before the list is encoded, which may be a megabyte.
-    const waiting = this.#coalescer.waiting(connection);
-    if (waiting > 0 && waiting >= this.#maxBufferedBytes) return false;
+    if (!this.#coalescer.hasRoom(connection, 1)) return false;
     const told = this.#toldOf(room);
     const change: MembersChange = told.isByCount
       ? { type: 'count', count: told.count }
       : { type: 'members', list: this.#listFor(connection, room) };
     const frame = connection.wire.members(name, change);
-    if (!this.#keepsUp(connection, frame)) return false;
+    if (!this.#coalescer.hasRoom(connection, frame.length)) return false;
     this.#coalescer.send(connection, frame);
     return true;
   }
@@ -230,7 +226,7 @@ export class Announcer {
       let pieces = [frames.all];
       if (own !== undefined && changes.length > FEW_CHANGES) pieces = [this.#wholeList(room, wire, lists)];
       else if (own !== undefined) pieces = frames.without(own, renewed.has(user));
-      if (!this.#keepsUp(connection, frames.all)) this.tellLater(connection, room.name);
+      if (!this.#coalescer.hasRoom(connection, frames.all.length)) this.tellLater(connection, room.name);
       else for (const piece of pieces) this.#coalescer.send(connection, piece);
     }
   }
@@ -244,11 +240,6 @@ export class Announcer {
       frames.set(wire, frame);
     }
     return frame;
-  }
-
-  #keepsUp(connection: Connection, frame: Buffer): boolean {
-    const waiting = this.#coalescer.waiting(connection);
-    return waiting === 0 || waiting + frame.length <= this.#maxBufferedBytes;
   }
 }
 

@@ -58,7 +58,6 @@ export class Presence implements Observer {
   readonly #members: Members;
   readonly #announcer: Announcer;
   readonly #replication: Replication;
-  readonly #roomsOf: (connection: Connection) => readonly string[];
   /** Members whose last connection on this node has left, those first whose grace ends first. */
   readonly #leaving = new Heap<Leaving>((a, b) => a.dueAt < b.dueAt);
   #isWatching = false;
@@ -68,19 +67,15 @@ export class Presence implements Observer {
     cluster: Cluster;
     hub: Hub;
     coalescer: Coalescer;
-    maxBufferedBytes: number;
     clock: Clock;
     after: After;
-    /** The rooms that a connection is in. */
-    roomsOf: (connection: Connection) => readonly string[];
     failed: (error: unknown) => void;
   }) {
-    const { settings, cluster, hub, coalescer, maxBufferedBytes, clock, after, failed } = parts;
+    const { settings, cluster, hub, coalescer, clock, after, failed } = parts;
     this.#settings = settings;
     this.#node = cluster.node;
     this.#clock = clock;
     this.#after = after;
-    this.#roomsOf = parts.roomsOf;
     this.#members = new Members(member => this.#announcer.changed(member));
     const elapsed = () => clock.elapsed();
     this.#announcer = new Announcer({
@@ -88,7 +83,6 @@ export class Presence implements Observer {
       hub,
       coalescer,
       maxMembers: settings.maxMembers,
-      maxBufferedBytes,
       elapsed,
       after,
     });
@@ -146,10 +140,6 @@ export class Presence implements Observer {
     this.#announcer.taken(connection);
   }
 
-  opened(): void {}
-
-  closed(): void {}
-
   joined(connection: Connection, room: string): void {
     if (connection.user !== undefined && this.covers(room))
       this.#join(connection.user, connection.info, room);
@@ -162,7 +152,7 @@ export class Presence implements Observer {
   identified(connection: Connection, before: string | undefined): void {
     const { user, info } = connection;
     if (user === undefined) return;
-    for (const room of this.#roomsOf(connection)) {
+    for (const room of connection.rooms) {
       if (!this.covers(room)) continue;
       this.#join(user, info, room);
       if (before === undefined) this.#announcer.tellLater(connection, room);
