@@ -1,8 +1,10 @@
 /** Starts the server under test and the load side, each on its own core, and stops them again. */
 import { once } from 'node:events';
 import { existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { json } from 'node:stream/consumers';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { startBroker, whyNo } from './brokers.js';
@@ -19,13 +21,15 @@ export const JWT_SECRET = 'bench-secret-0123456789abcdef-0123456789abcdef';
  * afterwards.
  * @param prepare gets the broker, if there is one, before the server is started
  * @param settings of the server, if the question needs others than the defaults
+ * @param probed whether `server.probe` is needed. It takes a little CPU, so others do without.
  */
-export async function withServer(name, measure, { prepare, settings = {} } = {}) {
+export async function withServer(name, measure, { prepare, settings = {}, probed = false } = {}) {
   const spec = SERVERS[name];
   const broker = spec.broker && (await startBroker(spec.broker, spec.unpinned ? undefined : LOAD_CORE));
   try {
     if (broker) await prepare?.(broker);
-    const server = await startServer(name, { ...spec.settings?.(broker?.address), ...settings }, broker);
+    const all = { ...spec.settings?.(broker?.address), ...settings };
+    const server = await startServer(name, all, { broker, probed });
     try {
       const load = startLoad(server);
       try {
@@ -47,12 +51,13 @@ export function whyNot(name) {
   return broker && whyNo(broker);
 }
 
-async function startServer(name, settings, broker) {
+async function startServer(name, settings, { broker, probed }) {
   const { file, joined, journal, source, socket, nodes: count } = SERVERS[name];
   if (!existsSync(file)) throw new Error(`${file} does not exist: npm run build makes it`);
   const directory = mkdtempSync(join(tmpdir(), 'postroom-bench-'));
+  const probe = probed ? ['--import', path('./probe.js')] : [];
   const launch = async port => {
-    const child = start(SERVER_CORE, process.execPath, [file], {
+    const child = start(SERVER_CORE, process.execPath, [...probe, file], {
       // Without the caller's settings, and in a directory without .env: measures the defaults.
       env: {
         PATH: process.env.PATH,
@@ -87,6 +92,8 @@ async function startServer(name, settings, broker) {
       return children[0].pid;
     },
     pids: children.map(child => child.pid),
+    /** Asks probe.js in the first server. */
+    probe: command => askProbe(join(directory, `probe-${port}`), command),
     /** Ends it with kill -9 and starts it again with its files. Returns the seconds from spawn to ready. */
     async restart() {
       await kill(children[0]);
@@ -121,6 +128,12 @@ function startLoad({ pids, ports, joined, source, socket, broker }) {
         child.send({ command, options });
       }),
   };
+}
+
+async function askProbe(socket, command) {
+  const probe = connect(socket);
+  probe.write(command);
+  return json(probe);
 }
 
 async function kill(child) {

@@ -12,6 +12,13 @@
  *   singles  { warm, count, rate }                        publishes one by one, each after the last was heard
  *   drain    { warm, seconds }                            how much the server takes of a full broker
  *   flood    { pipelines, count, warm, seconds }          how much it takes while the load sends without pause
+ *   join     { paths, rate }                              opens a listener for each path, so many a second
+ *   churn    { paths, rate, stay, seconds }               listeners come and go, see load/joins.js
+ *   hearJoins { paths, users, watcher, rate, warm }       a member on the last node hears of joins on the first
+ *   ask      { paths, rate, connections }                 asks the control API from now on
+ *   asked    {}                                           ends that
+ *   idle     { seconds }                                  only looks at what the servers do
+ *   walk     { path, list, name, limit, pages }           a list of the control API, see load/questions.js
  *
  * If there are several servers, listeners and publishers go to all of them in turn, or to `node` alone. With a Unix
  * socket they publish there.
@@ -21,8 +28,10 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Fanout } from './load/fanout.js';
 import { begun, intakeOf, keepSending } from './load/intake.js';
+import { comeAndGo, hearJoins as heardJoins, joinAtRate } from './load/joins.js';
 import { listen } from './load/listener.js';
 import { notifyBody, notifyRequest, openFreshPublisher, openPublisher } from './load/publisher.js';
+import { Questions, walk as walkList } from './load/questions.js';
 import { reconnectAll } from './load/reconnect.js';
 import { openSender } from './load/senders.js';
 import { Stream } from './load/stream.js';
@@ -33,8 +42,27 @@ const target = { pids, broker, cores };
 const [port] = ports;
 const targets = socket ? [{ path: socket }] : ports.map(port => ({ host: '127.0.0.1', port }));
 const intake = intakeOf({ port, key, source });
-const commands = { connect, fanout, publish, stall, stream, catchUp, reconnect, singles, drain, flood };
+const commands = {
+  connect,
+  fanout,
+  publish,
+  stall,
+  stream,
+  catchUp,
+  reconnect,
+  singles,
+  drain,
+  flood,
+  join,
+  churn,
+  hearJoins,
+  ask,
+  asked,
+  idle,
+  walk,
+};
 const listeners = [];
+let questions;
 let running = { drained: Promise.resolve() }; // the fan-out whose notifications arrive
 
 process.on('message', async ({ command, options }) => process.send(await commands[command](options)));
@@ -136,7 +164,7 @@ async function reconnect({ paths, missed }) {
 async function singles({ warm, count, rate }) {
   await running.drained;
   const room = 'public.bench';
-  const send = broker ? await brokerSender(room) : openPoster(notifyRequest({ key, room }));
+  const send = broker && source ? await brokerSender(room) : openPoster(notifyRequest({ key, room }));
   const latencies = [];
   let arrived = () => {};
   running = { drained: Promise.resolve(), heard: () => arrived(performance.now()) };
@@ -152,6 +180,62 @@ async function singles({ warm, count, rate }) {
     await sleep(Math.max(0, 1000 / rate - latency));
   }
   return { ...usageSince(before, target), ...percentiles(latencies) };
+}
+
+async function join({ paths, rate }) {
+  const before = mark(target);
+  const framesBefore = framesHeard();
+  const heard = (listener, count) => running.heard(listener, count);
+  const { listeners: opened, seconds, latencies } = await joinAtRate({ port, paths, joined, heard, rate });
+  listeners.push(...opened);
+  const usage = usageSince(before, target);
+  return { ...usage, ...percentiles(latencies), frames: framesHeard() - framesBefore, seconds };
+}
+
+async function churn({ paths, rate, stay, seconds }) {
+  const before = mark(target);
+  const framesBefore = framesHeard();
+  const theirs = await comeAndGo({ port, paths, joined, rate, stay, seconds });
+  return { ...usageSince(before, target), frames: framesHeard() - framesBefore + theirs };
+}
+
+function framesHeard() {
+  return listeners.reduce((sum, { frames }) => sum + frames, 0);
+}
+
+async function hearJoins(options) {
+  const before = mark(target);
+  const latencies = await heardJoins({ port, watching: ports.at(-1), joined, ...options });
+  return { ...usageSince(before, target), ...percentiles(latencies) };
+}
+
+async function ask({ paths, rate, connections }) {
+  questions = new Questions({ to: targets, paths, key, rate, connections });
+  return {};
+}
+
+async function asked() {
+  await questions.stop();
+  return percentiles(questions.latencies);
+}
+
+async function idle({ seconds }) {
+  const before = mark(target);
+  if (questions) questions.latencies = [];
+  await sleep(seconds * 1000);
+  return { ...usageSince(before, target), questions: questions?.latencies.length };
+}
+
+async function walk(options) {
+  const before = mark(target);
+  const { times, items } = await walkList({ port, key, ...options });
+  return {
+    ...usageSince(before, target),
+    ...percentiles(times),
+    first: times[0],
+    pages: times.length,
+    items,
+  };
 }
 
 async function drain({ warm, seconds }) {

@@ -29,6 +29,13 @@ export function busyMicros(cores) {
   return ticks * TICK_MICROS;
 }
 
+/** How often a process has written to files and sockets, and how many bytes. */
+export function writesOf(pid) {
+  const text = readFileSync(`/proc/${pid}/io`, 'latin1');
+  const number = name => Number(new RegExp(`^${name}: (\\d+)$`, 'm').exec(text)[1]);
+  return { writes: number('syscw'), bytes: number('wchar') };
+}
+
 /** Memory of a process that is in RAM, in KiB. */
 export function rssKiB(pid) {
   return Number(/^VmRSS:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/status`, 'latin1'))[1]);

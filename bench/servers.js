@@ -22,6 +22,7 @@ const redis = {
 export const SERVERS = {
   baseline: { file: path('./baseline.js'), joined: 'upgrade', nodes: 1 },
   postroom: { ...postroom, journal: 'memory' },
+  'no-presence': { ...postroom, journal: 'memory', settings: () => ({ PRESENCE_ROOMS: 'none' }) },
   disk,
   socket: { ...disk, source: 'unix-socket', settings: () => ({ NOTIFY_SOCKET: SOCKET }), socket: SOCKET },
   pubsub: {

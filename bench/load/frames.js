@@ -20,6 +20,8 @@ export class FrameReader {
   #broken = null; // the beginning of a frame, still too short to read
   #missing = 0; // payload bytes of the current frame that are still to come
   #current = Kind.other;
+  /** Whole frames of all kinds that were read. */
+  frames = 0;
 
   /** `found(kind)` is called for every whole frame except notifications, which `read` counts. */
   constructor(found) {
@@ -63,6 +65,7 @@ export class FrameReader {
   }
 
   #finish(kind) {
+    this.frames++;
     if (kind === Kind.notification) return 1;
     if (kind !== Kind.other) this.#found(kind);
     return 0;

@@ -16,7 +16,21 @@ const chunk = memory.subarray(HEADROOM);
  */
 export function listen({ port, path, joined, heard, took }) {
   return new Promise((resolve, reject) => {
-    const listener = { received: 0, pause: () => socket.pause(), resume: () => socket.resume() };
+    const listener = {
+      received: 0,
+      get frames() {
+        return reader.frames;
+      },
+      pause: () => socket.pause(),
+      resume: () => socket.resume(),
+      leave() {
+        socket.off('close', lost);
+        socket.destroy();
+      },
+    };
+    const lost = () => {
+      throw new Error('the server closed a listener');
+    };
     let head = '';
     let upgraded = false;
     const reader = new FrameReader(kind => {
@@ -42,9 +56,7 @@ export function listen({ port, path, joined, heard, took }) {
     });
     socket.write(upgradeRequest(port, path));
     socket.once('error', reject);
-    socket.once('close', () => {
-      throw new Error('the server closed a listener');
-    });
+    socket.once('close', lost);
 
     /** Reads the next part of the answer to the upgrade. Returns how many bytes of this chunk belong to it. */
     function readHead(length) {

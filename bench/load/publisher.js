@@ -10,7 +10,7 @@ let source = 0;
 
 const ORDER = { order: 4711, total: '129.90', currency: 'EUR', paid: true };
 
-/** A keep-alive connection. After each `post()` it calls `answered(publisher)`. */
+/** A keep-alive connection. After each `post()` it calls `answered(publisher)`. One may post another request. */
 export function openPublisher({ to, request, answered }) {
   const socket = dial({ to, answered: () => answered(publisher) });
   const lost = () => {
@@ -18,7 +18,7 @@ export function openPublisher({ to, request, answered }) {
   };
   socket.once('close', lost);
   const publisher = {
-    post: () => socket.write(request),
+    post: (other = request) => socket.write(other),
     close() {
       socket.off('close', lost);
       socket.destroy();
