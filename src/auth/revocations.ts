@@ -122,7 +122,10 @@ export class Revocations {
     const next = this.#isShared ? POLL_MS : FORGET_EVERY_MS;
     this.#stopPolling = this.#after(next, async () => {
       try {
-        if (this.#isShared) await this.#read();
+        if (this.#isShared) {
+          await this.#restore();
+          await this.#read();
+        }
         if (this.#now() - this.#forgottenAt >= FORGET_EVERY_MS) await this.#forget();
         this.#isFailing = false;
       } catch (error) {
@@ -131,6 +134,15 @@ export class Revocations {
       }
       this.#poll();
     });
+  }
+
+  /** Writes everything again if the store has lost the newest: Redis may have started without its data. */
+  async #restore(): Promise<void> {
+    let newest: Revocation | undefined;
+    for (const [user, before] of this.#revoked)
+      if (newest === undefined || before > newest.before) newest = { user, before };
+    if (newest === undefined || (await this.#opened.get(keyOf(newest.before, newest.user)))) return;
+    for (const [user, before] of this.#revoked) await this.#opened.put(keyOf(before, user), { user, before });
   }
 
   async #read(): Promise<void> {

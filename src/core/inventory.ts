@@ -8,8 +8,8 @@ import type { Hub } from './hub.js';
 import type { Presence } from './presence/presence.js';
 import type { Window } from './window.js';
 
-// A page has no more items when they have so many characters in JSON.
-const MAX_PAGE = 1024 * 1024;
+// A page has no more items when they have so many characters in JSON: some milliseconds for each node.
+const MAX_PAGE = 256 * 1024;
 /** The most rooms of one user that are listed. */
 export const MAX_ROOMS = 1000;
 
@@ -144,7 +144,12 @@ export class Inventory {
           connections: (before?.connections ?? 0) + 1,
         }));
       });
-    return first.page;
+    const { items, more } = first.page;
+    return cut(
+      items.map(([user]) => user),
+      items.map(([, report]) => report),
+      more,
+    );
   }
 
   async user(user: string): Promise<UserReport> {

@@ -260,6 +260,17 @@ describe('nodes that share a store', () => {
     expect(other.closed).toEqual([]);
   });
 
+  it('write all again if the store has lost them', async () => {
+    const { one, other, store, time } = await two();
+    await one.revocations.revoke('li');
+    await time.pass(10);
+    await one.revocations.revoke('ada');
+    for (const [key] of await store.all()) await store.remove(key);
+    await time.pass(SOME_SECONDS_MS);
+    expect((await store.all()).map(([, { user }]) => user)).toEqual(['li', 'ada']);
+    expect(other.revocations.isRevoked(issued(START - 1000, 'li'))).toBe(true);
+  });
+
   it('keep one record of a user', async () => {
     const { one, store, time } = await two();
     for (let times = 0; times < 3; times++) {

@@ -77,6 +77,25 @@ describe('a member of a presence room', () => {
     expect(ann.read()).toEqual(['left p bob']);
   });
 
+  it('leaves at once if it leaves a thousand rooms within the grace', async () => {
+    await start(1);
+    const bob = installation.open(0, 'bob');
+    for (let room = 0; room < 1500; room++) {
+      bob.join(`p${room}`);
+      bob.leave(`p${room}`);
+    }
+    const there = () => Array.from({ length: 1500 }, (_, room) => installation.membersOf(0, `p${room}`).bob);
+    await installation.pass(100);
+    expect(there().filter(info => info !== undefined)).toHaveLength(1000);
+    await installation.pass(3000);
+    expect(there().filter(info => info !== undefined)).toHaveLength(0);
+    // Then it has its grace again.
+    bob.join('p1');
+    bob.leave('p1');
+    await installation.pass(2000);
+    expect(installation.membersOf(0, 'p1')).toEqual({ bob: '' });
+  });
+
   it('may change the node within the grace', async () => {
     await start(2);
     const ann = await enter(0, 'ann');

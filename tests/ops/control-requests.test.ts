@@ -204,6 +204,15 @@ describe('a name in the path', () => {
     await client.quiet();
   });
 
+  it('that a client has shortened is no other path', async () => {
+    const server = await startServer();
+    const client = await connect(server.ws());
+    const { connection } = await client.next();
+    // What curl makes of /connections/…/rooms/..
+    expectProblem(await call(server, 'DELETE', `/connections/${connection}/`), 404, 'not_found');
+    await client.quiet();
+  });
+
   it('is another one in other letters', async () => {
     const server = await startServer();
     await (await connect(server.ws(`/?token=${token({ sub: 'Online' })}`))).nextOf('welcome');

@@ -11,6 +11,9 @@ import { Announcer } from './announcer.js';
 import { type Holder, Members, type RoomMember } from './members.js';
 import { Replication } from './replication.js';
 
+// A user who leaves more rooms within the grace leaves the others at once: one must not fill the memory with them.
+const MAX_LEAVING = 1000;
+
 export interface PresenceSettings {
   /** Rooms whose members see each other. */
   readonly rooms: Patterns;
@@ -60,6 +63,8 @@ export class Presence implements Observer {
   readonly #replication: Replication;
   /** Members whose last connection on this node has left, those first whose grace ends first. */
   readonly #leaving = new Heap<Leaving>((a, b) => a.dueAt < b.dueAt);
+  /** How many of them each user has. */
+  readonly #leavingOf = new Map<string, number>();
   #isWatching = false;
 
   constructor(parts: {
@@ -186,8 +191,9 @@ export class Presence implements Observer {
     own.leftAt = this.#clock.elapsed();
     if (this.#settings.graceMs === 0) return this.#remove(member);
     if (own.isLeaving) return;
+    if (this.#leavingOf.get(user) === MAX_LEAVING) return this.#remove(member);
     own.isLeaving = true;
-    this.#leaving.push({ member, dueAt: own.leftAt + this.#settings.graceMs });
+    this.#watchLeaving(member, own.leftAt + this.#settings.graceMs);
     this.#watch();
   }
 
@@ -214,13 +220,25 @@ export class Presence implements Observer {
       if (performance.now() > end) return;
       this.#leaving.pop();
       const { member } = next;
+      this.#noMoreLeaving(member.user);
       const own = this.#own(member);
       if (own === undefined) continue;
       const dueAt = own.leftAt + this.#settings.graceMs;
       own.isLeaving = own.connections === 0 && dueAt > now;
-      if (own.isLeaving) this.#leaving.push({ member, dueAt });
+      if (own.isLeaving) this.#watchLeaving(member, dueAt);
       else if (own.connections === 0) this.#remove(member);
     }
+  }
+
+  #watchLeaving(member: RoomMember, dueAt: number): void {
+    this.#leavingOf.set(member.user, (this.#leavingOf.get(member.user) ?? 0) + 1);
+    this.#leaving.push({ member, dueAt });
+  }
+
+  #noMoreLeaving(user: string): void {
+    const left = (this.#leavingOf.get(user) ?? 0) - 1;
+    if (left > 0) this.#leavingOf.set(user, left);
+    else this.#leavingOf.delete(user);
   }
 
   #remove(member: RoomMember): void {

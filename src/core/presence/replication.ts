@@ -65,7 +65,7 @@ export class Replication {
   readonly #after: After;
   readonly #failed: (error: unknown) => void;
   readonly #copies = new Map<string, Copy>();
-  readonly #heard: Turns<readonly [from: string, message: Message]>;
+  readonly #heard: Turns<readonly [from: string, body: string]>;
   /** Members of this node that the others must be told of. */
   readonly #changed = new Set<RoomMember>();
   #isTelling = false;
@@ -90,9 +90,9 @@ export class Replication {
     this.#elapsed = parts.elapsed;
     this.#after = parts.after;
     this.#failed = parts.failed;
-    this.#heard = new Turns(([from, message]) => this.#take(from, message));
+    this.#heard = new Turns(([from, body]) => this.#take(from, body));
     this.#cluster.handle(TOPIC, (body, from) => {
-      this.#heard.push([from, Message.parse(JSON.parse(body))]);
+      this.#heard.push([from, body]);
       return undefined;
     });
   }
@@ -199,8 +199,9 @@ export class Replication {
     this.#send({ kind: 'ask', number: copy.next }, node);
   }
 
-  #take(from: string, message: Message): void {
+  #take(from: string, body: string): void {
     try {
+      const message = Message.parse(JSON.parse(body));
       if (message.kind === 'ask') this.#answer(from, message.number);
       else this.#copy(from, this.#copies.get(from) ?? this.#newCopy(from), message);
     } catch (error) {

@@ -19,8 +19,9 @@ export function resourceRouter(
   keys: Publishers,
   isStarting: () => boolean,
 ): Router {
-  // Users and rooms may differ only in the case of their letters.
-  const router = Router({ caseSensitive: true });
+  // Users and rooms may differ only in the case of their letters. Many clients make `/connections/1.1/` of the path
+  // `/connections/1.1/rooms/..`: it must not be taken for the connection.
+  const router = Router({ caseSensitive: true, strict: true });
   const paths = new Map<string, Resource[string]>();
   for (const [path, methods] of resources.flatMap(resource => Object.entries(resource)))
     paths.set(path, { ...paths.get(path), ...methods });
