@@ -22,9 +22,10 @@ export interface AppOptions extends HealthOptions {
 /** Answers all HTTP requests except those to `/notify`: Express with helmet. */
 export function createApp(options: AppOptions): Express {
   const app = express();
+  // Before helmet: its headers are for pages, and backends ask often.
+  if (options.control !== undefined) app.use(options.control.router(options.keys));
   app.use(helmet());
   app.use(healthRouter(options));
-  if (options.control !== undefined) app.use(options.control.router(options.keys));
   app.use(clientScriptRouter());
   if (options.page) app.use(pageRouter());
   app.use(request => {

@@ -33,7 +33,14 @@ export function resourceRouter(
         // Nobody is known yet, and PHP must not take that for an answer.
         if (isStarting()) throw unavailable('This server is starting; try again.', RETRY_AFTER_SECONDS);
         const body = await answer(request);
-        response.set('Cache-Control', 'no-store').json(body);
+        const json = JSON.stringify(body);
+        response.writeHead(200, {
+          'Content-Type': 'application/json; charset=utf-8',
+          'Content-Length': Buffer.byteLength(json),
+          'Cache-Control': 'no-store',
+          'X-Content-Type-Options': 'nosniff',
+        });
+        response.end(json);
       });
     const allowed = Object.keys(methods).map(method => method.toUpperCase());
     route.all(
