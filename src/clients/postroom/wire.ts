@@ -16,7 +16,12 @@ export const wire: Wire = {
   },
   subscribed: (room, start, members) => subscribedFrame(room, start, members),
   unsubscribed: room => unsubscribedFrame(room),
-  members: (room, change) => textFrame(membersJson(JSON.stringify(room), change)),
+  members(room, change) {
+    const name = JSON.stringify(room);
+    if (change.type === 'members')
+      return listFrame(`{"type":"members","room":${name},"members":`, change.list);
+    return textFrame(changeJson(name, change));
+  },
 };
 
 export function welcomeFrame(
@@ -36,7 +41,8 @@ export function subscribedFrame(
   ref?: Ref,
 ): Buffer {
   const json = JSON.stringify({ type: 'subscribed', room, ...start, ref });
-  return textFrame(members === undefined ? json : `${json.slice(0, -1)},"members":${listJson(members)}}`);
+  if (members === undefined) return textFrame(json);
+  return listFrame(`${json.slice(0, -1)},"members":`, members);
 }
 
 export function unsubscribedFrame(room: string, ref?: Ref): Buffer {
@@ -61,31 +67,32 @@ export function errorFrame(
 }
 
 /** @param room as JSON */
-function membersJson(room: string, change: MembersChange): string {
+function changeJson(room: string, change: Exclude<MembersChange, { type: 'members' }>): string {
   switch (change.type) {
     case 'joined':
     case 'changed':
       return `{"type":"${change.type}","room":${room},${memberJson(change.member).slice(1)}`;
     case 'left':
       return `{"type":"left","room":${room},"user":${JSON.stringify(change.user)}}`;
-    case 'members':
-      return `{"type":"members","room":${room},"members":${listJson(change.list)}}`;
     case 'count':
       return `{"type":"members","room":${room},"count":${change.count}}`;
   }
 }
 
-/** Lists as JSON, without the last bracket. Many connections get the same list. */
-const lists = new WeakMap<readonly Member[], string>();
+/** Lists as JSON, without the last bracket. Many connections get the same list, which may be a megabyte. */
+const lists = new WeakMap<readonly Member[], Buffer>();
 
-function listJson({ told, self }: MemberList): string {
-  let json = lists.get(told);
-  if (json === undefined) {
-    json = `[${told.map(memberJson).join()}`;
-    lists.set(told, json);
+/** A frame of an object whose last member is a list. Its bytes are copied once. */
+function listFrame(beginning: string, { told, self }: MemberList): Buffer {
+  let list = lists.get(told);
+  if (list === undefined) {
+    list = Buffer.from(`[${told.map(memberJson).join()}`);
+    lists.set(told, list);
   }
-  if (self === undefined) return `${json}]`;
-  return `${json}${told.length > 0 ? ',' : ''}${memberJson(self)}]`;
+  const end = self === undefined ? ']}' : `${told.length > 0 ? ',' : ''}${memberJson(self)}]}`;
+  const parts = [Buffer.from(beginning), list, Buffer.from(end)];
+  const length = parts.reduce((sum, part) => sum + part.length, 0);
+  return Buffer.concat([header(OPCODE_TEXT, length), ...parts]);
 }
 
 function memberJson({ user, info = 'null' }: Member): string {
@@ -104,6 +111,17 @@ function jsonFrame(value: object): Buffer {
 
 function textFrame(text: string): Buffer {
   return frame(OPCODE_TEXT, Buffer.from(text));
+}
+
+/** The header of one unfragmented frame with a payload of so many bytes (RFC 6455 §5.2). */
+function header(opcode: number, length: number): Buffer {
+  const first = 0x80 | opcode;
+  if (length < 126) return Buffer.from([first, length]);
+  const bytes = Buffer.alloc(length < 2 ** 16 ? 4 : 10);
+  bytes[0] = first;
+  bytes[1] = length < 2 ** 16 ? 126 : 127;
+  bytes.writeUIntBE(length, bytes.length === 4 ? 2 : 4, bytes.length === 4 ? 2 : 6);
+  return bytes;
 }
 
 /** One unfragmented frame. Frames of a server are never masked (RFC 6455 §5.1). */
