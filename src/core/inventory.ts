@@ -26,6 +26,7 @@ export interface MemberReport {
   readonly info?: string | undefined;
   /** When the last connection came, in milliseconds since the epoch. */
   readonly at: number;
+  readonly node: string;
   readonly connections: number;
 }
 
@@ -131,16 +132,18 @@ export class Inventory {
 
   /** The users in a room. Members of a presence room are listed as long as the others see them. */
   async members(room: string, request: PageRequest): Promise<Page<MemberReport>> {
+    const node = this.#node;
     const first = new FirstNames<MemberReport>(request);
     if (this.#presence.covers(room))
       await inTurns(this.#presence.ownMembers(room), member =>
-        first.add(member.user, () => this.#presence.reportOf(member)),
+        first.add(member.user, () => ({ ...this.#presence.reportOf(member), node })),
       );
     else
       await inTurns(this.#hub.listeners(roomAddress(room)), ({ user, info, openedAt }) => {
         if (user === undefined) return;
         first.add(user, before => ({
           ...(before === undefined || openedAt >= before.at ? { info, at: openedAt } : before),
+          node,
           connections: (before?.connections ?? 0) + 1,
         }));
       });

@@ -1,4 +1,7 @@
+import type { Request } from 'express';
 import { Patterns } from '../../src/model/pattern.js';
+import { memberResource } from '../../src/ops/control/members.js';
+import type { Resource } from '../../src/ops/control/resource.js';
 import { Network, VirtualNode } from '../support/virtual-cluster.js';
 import { type Client, type Core, startCore, turn } from './fakes.js';
 
@@ -110,6 +113,7 @@ export interface InstalledNode {
   readonly cluster: VirtualNode;
   readonly core: Core;
   readonly pages: Page[];
+  readonly members: Resource;
 }
 
 /** Some nodes with presence rooms (`p*`), in virtual time. */
@@ -145,7 +149,8 @@ export class Installation {
       after: cluster.after,
       presence: { rooms: new Patterns(['p*']), graceMs, maxMembers },
     });
-    const node = { cluster, core, pages: [] };
+    const { inventory } = core.postroom;
+    const node = { cluster, core, pages: [], members: memberResource({ cluster, inventory }) };
     this.nodes.push(node);
     return node;
   }
@@ -176,6 +181,20 @@ export class Installation {
   membersOf(node: number, room: string): Record<string, string> {
     const members = [...this.#node(node).core.postroom.presence.membersOf(room)];
     return Object.fromEntries(members.map(({ user, info = '' }) => [user, info]).sort());
+  }
+
+  /** The members of a room as `GET /rooms/{room}/members` of a node tells them, by user. */
+  async askMembers(node: number, room: string): Promise<Record<string, string>> {
+    const request = { params: { room }, query: {} } as unknown as Request;
+    const answer = await this.#node(node).members['/rooms/:room/members']?.get?.(request);
+    const { members, partial } = answer as {
+      members: { user: string; info: object | null }[];
+      partial?: true;
+    };
+    if (partial) throw new Error('a node did not answer');
+    return Object.fromEntries(
+      members.map(({ user, info }) => [user, info === null ? '' : JSON.stringify(info)]),
+    );
   }
 
   /** The users who are in a room by the connections that are open, sorted. */

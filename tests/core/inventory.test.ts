@@ -81,7 +81,7 @@ describe('lists of what is on a node', () => {
     core.connect({ user: 'elsewhere', rooms: ['b'] });
     for (let user = 0; user < 3000; user++) core.connect({ user: `u${user}`, rooms: ['a'] });
     expect(await inventory.members('a', { limit: 1 })).toEqual({
-      items: [['li', { info: '{"n":2}', at: 2000, connections: 2 }]],
+      items: [['li', { info: '{"n":2}', at: 2000, node: 'one', connections: 2 }]],
       more: true,
     });
     const all = await names(request => inventory.members('a', request), 1000);

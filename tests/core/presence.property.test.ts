@@ -134,7 +134,7 @@ describe('presence on three nodes', () => {
         try {
           for (const { at, step } of steps) await world.run(at, step);
           await world.becomeQuiet();
-          for (const name of ROOMS) check(installation, name, chosen.maxMembers);
+          for (const name of ROOMS) await check(installation, name, chosen.maxMembers);
           expect(installation.nodes.flatMap(({ core }) => core.failures)).toEqual([]);
         } finally {
           for (const { core, cluster } of installation.nodes) {
@@ -148,12 +148,13 @@ describe('presence on three nodes', () => {
   });
 });
 
-function check(installation: Installation, room: string, maxMembers: number): void {
+async function check(installation: Installation, room: string, maxMembers: number): Promise<void> {
   const users = installation.usersIn(room);
   const known = installation.membersOf(0, room);
   expect(Object.keys(known)).toEqual(users);
   for (const [index, { pages }] of installation.nodes.entries()) {
     expect(installation.membersOf(index, room)).toEqual(known);
+    expect(await installation.askMembers(index, room)).toEqual(known);
     for (const page of pages) {
       page.read();
       expect(page.faults).toEqual([]);

@@ -8,7 +8,12 @@ import { pageOf, roomOf } from './parameters.js';
 import { partly, question } from './question.js';
 import type { Resource } from './resource.js';
 
-const Report = z.object({ info: z.string().optional(), at: z.number(), connections: z.number() });
+const Report = z.object({
+  info: z.string().optional(),
+  at: z.number(),
+  node: z.string(),
+  connections: z.number(),
+});
 
 /** The users in a room. */
 export function memberResource({ cluster, inventory }: { cluster: Cluster; inventory: Inventory }): Resource {
@@ -36,8 +41,8 @@ export function memberResource({ cluster, inventory }: { cluster: Cluster; inven
   };
 }
 
-/** The `info` of the connection that came last holds. */
+/** The `info` of the connection that came last holds. If both came in one moment, presence decides by the node, too. */
 function join(a: MemberReport, b: MemberReport): MemberReport {
-  const { info, at } = b.at > a.at ? b : a;
-  return { info, at, connections: a.connections + b.connections };
+  const isLater = a.at === b.at ? b.node > a.node : b.at > a.at;
+  return { ...(isLater ? b : a), connections: a.connections + b.connections };
 }
