@@ -13,6 +13,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import fc from 'fast-check';
+import { open } from 'lmdb';
 import { WebSocket } from 'ws';
 import { EndedEarly, type ServerProcess, startProcess } from '../support/process.js';
 
@@ -339,8 +340,26 @@ async function makeJournal(directory: string, ending: NodeJS.Signals): Promise<M
   posts.forEach((one, index) => {
     if (one.key !== undefined) keys.set(one.key, { ...one, id: idOf(past[index + 1]) });
   });
+  await untilSealed(join(directory, FILE), idOf(past.at(-1)));
   await end(server, ending);
   return { directory, trimmed, since, past: past.map(heard), keys };
+}
+
+/**
+ * Resolves when the commit after the last notification is there. Before it, one flip in a meta page can bring back the
+ * state without the last batch, and nothing in the file can tell.
+ */
+async function untilSealed(path: string, last: string): Promise<void> {
+  const root = open({ path, readOnly: true, maxDbs: 8 });
+  const meta = root.openDB<string, string>({ name: 'meta' });
+  try {
+    while (Number(meta.get('probe') ?? 0) < Number.parseInt(last, 10)) {
+      await new Promise(setImmediate);
+      root.resetReadTxn();
+    }
+  } finally {
+    await root.close();
+  }
 }
 
 const text = fc
