@@ -8,6 +8,8 @@ export interface Identity {
   readonly info: string | undefined;
   /** Rooms that the token allows. */
   readonly rooms: Patterns;
+  /** Rooms that the token lets the client publish to. */
+  readonly publish: Patterns;
   /** The token's `iat`, seconds since the epoch. */
   readonly issuedAt: number | undefined;
   /** The token's `exp`, seconds since the epoch; undefined without a token. */
@@ -19,6 +21,7 @@ export const ANONYMOUS: Identity = {
   user: undefined,
   info: undefined,
   rooms: new Patterns([]),
+  publish: new Patterns([]),
   issuedAt: undefined,
   expires: undefined,
 };

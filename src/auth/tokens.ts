@@ -1,8 +1,6 @@
 import { createPublicKey, createSecretKey, type KeyObject } from 'node:crypto';
 import jwt from 'jsonwebtoken';
-import { z } from 'zod';
-import { MAX_WILDCARDS, Patterns } from '../model/pattern.js';
-import { isShortText } from '../model/text.js';
+import { ClaimsError, identityOf, TokenClaims } from './claims.js';
 import type { Identity } from './identity.js';
 
 /** The clocks of the signer and of this machine may differ by so many seconds. */
@@ -26,51 +24,6 @@ interface Verifier {
   readonly key: KeyObject;
   readonly algorithms: jwt.Algorithm[];
 }
-
-// As long as a room name. A character may take two UTF-16 units.
-const MAX_PATTERN_CHARACTERS = 200;
-
-const MAX_PATTERNS = 1000;
-const MAX_INFO_BYTES = 1024;
-// In seconds, this is after the year 5000. A larger `exp` was meant in milliseconds.
-const MAX_EXP = 1e11;
-
-const Claims = z.object({
-  exp: z
-    .number({
-      error: 'is missing, or is no number: it is the second since the epoch in which the token ends',
-    })
-    .max(MAX_EXP, 'is in milliseconds; it must be in seconds since the epoch'),
-  iat: z
-    .number('must be the second since the epoch in which the token was made')
-    .max(MAX_EXP, 'is in milliseconds; it must be in seconds since the epoch')
-    .optional(),
-  sub: z
-    .union([z.string(), z.int()])
-    .transform(String)
-    .refine(isShortText, { error: 'must be 1 to 200 characters, or a whole number below 2^53' })
-    .optional(),
-  rooms: z
-    .array(z.string('must be a string').max(2 * MAX_PATTERN_CHARACTERS, 'is longer than a room name'), {
-      error: 'must be a list of room patterns',
-    })
-    .max(MAX_PATTERNS, `may have ${MAX_PATTERNS} entries, this one has more`)
-    .refine(rooms => rooms.filter(room => room.includes('*')).length <= MAX_WILDCARDS, {
-      error: `may have ${MAX_WILDCARDS} entries with a *, this one has more`,
-      abort: true,
-    })
-    .transform(rooms => new Patterns(rooms))
-    .default(new Patterns([])),
-  info: z
-    .record(z.string(), z.unknown(), {
-      error: 'must be a JSON object (PHP makes [] of an empty array: leave info out instead)',
-    })
-    .transform(info => JSON.stringify(info))
-    .refine(info => Buffer.byteLength(info) <= MAX_INFO_BYTES, {
-      error: `may have ${MAX_INFO_BYTES} bytes of JSON, this one has more`,
-    })
-    .optional(),
-});
 
 /** The library's messages in words for a programmer. */
 const REASONS: Readonly<Record<string, string>> = {
@@ -119,7 +72,7 @@ export class Tokens {
         // RFC 7515 §4.1.11: "crit" lists extensions that must be understood. This server understands none.
         if ('crit' in header)
           throw new TokenError('invalid', 'its header has "crit", which names nothing known here');
-        return this.#checkLifetime(identityOf(payload));
+        return this.#checkLifetime(identityOf(TokenClaims, payload));
       } catch (error) {
         if (!isOfAnotherKey(error)) throw tokenError(error);
         refusal ??= tokenError(error);
@@ -159,21 +112,6 @@ export function publicKeyVerifier(pem: string): Verifier {
   throw new Error('the key must be RSA (RS, PS) or EC on P-256, P-384 or P-521 (ES)');
 }
 
-function identityOf(payload: string | jwt.JwtPayload): Identity {
-  const claims = Claims.safeParse(payload);
-  if (!claims.success) {
-    const issue = claims.error.issues[0];
-    throw new TokenError(
-      'invalid',
-      issue?.path.length
-        ? `the claim ${issue.path.join('.')} ${issue.message}`
-        : 'the claims are no JSON object',
-    );
-  }
-  const { sub, iat, exp, rooms, info } = claims.data;
-  return { user: sub, info, rooms, issuedAt: iat, expires: exp };
-}
-
 /** Whether another key may accept the token: this key did not sign it. */
 function isOfAnotherKey(error: unknown): boolean {
   return error instanceof jwt.JsonWebTokenError && /^invalid (signature|algorithm)$/.test(error.message);
@@ -181,6 +119,7 @@ function isOfAnotherKey(error: unknown): boolean {
 
 function tokenError(error: unknown): TokenError {
   if (error instanceof TokenError) return error;
+  if (error instanceof ClaimsError) return new TokenError('invalid', error.message);
   if (error instanceof jwt.TokenExpiredError) return new TokenError('expired', 'the token has expired');
   // jsonwebtoken also throws errors of JSON.parse and of node:crypto. The token causes all of them.
   const message = error instanceof jwt.JsonWebTokenError ? error.message : 'it cannot be read';

@@ -10,6 +10,7 @@ function allowed(...rooms: string[]): Identity {
     info: undefined,
     issuedAt: undefined,
     rooms: new Patterns(rooms),
+    publish: new Patterns([]),
     expires: 2_000_000_000,
   };
 }
