@@ -4,8 +4,11 @@ import { z } from 'zod';
 import { publicKeyVerifier } from './auth/tokens.js';
 import { isNear } from './model/near.js';
 import { matches } from './model/pattern.js';
+import { reasonOf } from './model/reason.js';
 import { StartError } from './model/start-error.js';
 import { parseRedisUrl } from './redis/url.js';
+import { EVENT_TYPES } from './webhooks/event.js';
+import { keyOf } from './webhooks/signature.js';
 
 /** All settings, checked, by the names of their environment variables, as in README and .env.example. */
 export type Config = Readonly<z.output<typeof Settings>> & {
@@ -145,6 +148,27 @@ const amqpUrl = z
   )
   .optional();
 
+/** The address of a page of the backend. */
+const backendUrl = z
+  .string()
+  .refine(
+    text => /^https?:\/\//.test(text) && URL.canParse(text) && new URL(text).username === '',
+    'must be http:// or https://, with host and path, and without a user name',
+  )
+  .optional();
+
+const webhookKey = z
+  .string()
+  .transform((text, context) => {
+    try {
+      return keyOf(text);
+    } catch (error) {
+      context.addIssue(`${reasonOf(error)}; make one with: echo "whsec_$(openssl rand -base64 32)"`);
+      return z.NEVER;
+    }
+  })
+  .optional();
+
 const topic = z
   .string()
   // With `.dead` after it, it must still be a topic name.
@@ -241,6 +265,15 @@ const Settings = z.object({
     .default('SCRAM-SHA-512'),
   KAFKA_SASL_USERNAME: z.string().optional(),
   KAFKA_SASL_PASSWORD: z.string().optional(),
+  WEBHOOK_URL: backendUrl,
+  WEBHOOK_SECRET: webhookKey,
+  WEBHOOK_EVENTS: list(['*']).superRefine((patterns, context) => {
+    for (const pattern of patterns)
+      if (!EVENT_TYPES.some(type => matches(pattern, type)))
+        context.addIssue(`has ${pattern}, which is no event; there are ${EVENT_TYPES.join(', ')}`);
+  }),
+  WEBHOOK_RETENTION_SECONDS: whole(24 * 60 * 60, 1, 30 * 24 * 60 * 60),
+  WEBHOOK_RETENTION_BYTES: whole(64 * 1024 * 1024, 1024, 64 * 1024 ** 3),
   LOG_LEVEL: z
     .enum(
       ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'],
@@ -286,7 +319,15 @@ function contradictions(settings: z.output<typeof Settings>, development: boolea
     settings.INTERNAL_PORT === settings.PORT
   )
     faults.push('INTERNAL_PORT must differ from PORT');
-  return [...faults, ...bridgeContradictions(settings)];
+  return [...faults, ...webhookContradictions(settings), ...bridgeContradictions(settings)];
+}
+
+function webhookContradictions({ WEBHOOK_URL, WEBHOOK_SECRET }: z.output<typeof Settings>): string[] {
+  if (WEBHOOK_URL !== undefined && WEBHOOK_SECRET === undefined)
+    return ['WEBHOOK_URL needs WEBHOOK_SECRET, which signs the requests'];
+  if (WEBHOOK_URL === undefined && WEBHOOK_SECRET !== undefined)
+    return ['WEBHOOK_SECRET signs the requests to WEBHOOK_URL, which is not set'];
+  return [];
 }
 
 function bridgeContradictions(settings: z.output<typeof Settings>): string[] {

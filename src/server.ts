@@ -4,7 +4,7 @@ import { NO_AUTHENTICATION, PublisherKeys, type Publishers } from './auth/keys.j
 import { type Revocation, Revocations } from './auth/revocations.js';
 import { CLOCK_TOLERANCE_SECONDS, Tokens } from './auth/tokens.js';
 import { type Every, Gateway, PostroomProtocol, TimerWheel } from './clients/index.js';
-import { clusters } from './cluster/index.js';
+import { type Cluster, clusters } from './cluster/index.js';
 import type { Config } from './config.js';
 import { Postroom } from './core/postroom.js';
 import { type ListenAddress, Listener } from './http/index.js';
@@ -21,7 +21,8 @@ import { FairTurns, inTurns } from './model/turns.js';
 import { Control, createApp, type SourceReport } from './ops/index.js';
 import { Parts } from './parts.js';
 import { Intake, NotifyEndpoint, sources, WantedSource } from './sources/index.js';
-import { DataDirectory, storesOf } from './storage/index.js';
+import { DataDirectory, type Stores, storesOf } from './storage/index.js';
+import { Webhooks } from './webhooks/index.js';
 
 // A start that is stopped ends by itself within seconds. If it hangs in the system, the stop does not wait for it.
 const START_MS = 10_000;
@@ -59,12 +60,15 @@ export async function createServer(config: Config, log: Logger, options: ServerO
     { stop: () => core.journal.close() },
     { stop: () => core.stores.stop() },
     { stop: () => core.cluster.stop() },
+    { stop: () => core.webhooks?.stop() },
     { stop: () => core.postroom.stop() },
     // Health answers until the last connection is closed, so a load balancer sees that the server drains.
     [front, internal, socket].filter(listener => listener !== undefined),
     { start: () => core.stores.start() },
     core.revocations,
+    { start: () => core.webhooks?.register() },
     { start: () => core.postroom.start() },
+    { start: () => core.webhooks?.start() },
     timers,
     [{ stop: () => gateway.drain(config.DRAIN_SECONDS) }, ...waysIn.wanted],
   ]);
@@ -120,7 +124,8 @@ function baseOf(
   return { config, log, version, clock, stopping, refusals, keys, isShared, callerOf, failed };
 }
 
-async function coreOf({ config, log, clock, stopping, isShared, failed }: Base) {
+async function coreOf(base: Base) {
+  const { config, log, clock, stopping, isShared, failed } = base;
   const retention = { seconds: config.RETENTION_SECONDS, bytes: config.RETENTION_BYTES };
   const node = randomUUID();
   const redis = { redisUrl: config.REDIS_URL, redisPrefix: config.REDIS_PREFIX };
@@ -130,6 +135,7 @@ async function coreOf({ config, log, clock, stopping, isShared, failed }: Base) 
   const cluster = await clusters[config.JOURNAL]({ ...redis, node, report, stopping, log });
   const open = journals[config.JOURNAL];
   const journal: Journal = await open({ ...redis, retention, directory, node, stopping, clock, log });
+  const webhooks = webhooksOf(base, stores, cluster);
   const { MAX_BUFFERED_BYTES: maxBufferedBytes } = config;
   const postroom: Postroom = new Postroom({
     journal,
@@ -142,10 +148,13 @@ async function coreOf({ config, log, clock, stopping, isShared, failed }: Base) 
       graceMs: config.PRESENCE_GRACE_SECONDS * 1000,
       maxMembers: config.MAX_PRESENCE_MEMBERS,
     },
+    occupancy: webhooks?.wants('room.occupied') || webhooks?.wants('room.vacated'),
+    observers: webhooks && [webhooks.observer],
     clock,
     after: systemAfter,
     failed,
   });
+  webhooks?.follow(postroom);
   const revocations = new Revocations({
     open: () => stores.open<Revocation>('revocations'),
     isShared,
@@ -158,11 +167,39 @@ async function coreOf({ config, log, clock, stopping, isShared, failed }: Base) 
     failed: storesFailed,
   });
   const control = new Control({ cluster, postroom, revocations });
-  return { cluster, journal, postroom, stores, revocations, control };
+  return { cluster, journal, postroom, stores, revocations, control, webhooks };
 
   function storesFailed(error: unknown): void {
     log.warn({ reason: reasonOf(error) }, 'what is stored (revoked tokens) cannot be read now; trying again');
   }
+}
+
+/** What PHP hears; undefined if it wants to hear nothing. */
+function webhooksOf(
+  { config, log, version, clock, isShared }: Base,
+  stores: Stores,
+  cluster: Cluster,
+): Webhooks | undefined {
+  const { WEBHOOK_URL: url, WEBHOOK_SECRET: key } = config;
+  if (url === undefined || key === undefined) return undefined;
+  return new Webhooks({
+    url,
+    key,
+    events: new Patterns(config.WEBHOOK_EVENTS),
+    retentionSeconds: config.WEBHOOK_RETENTION_SECONDS,
+    retentionBytes: config.WEBHOOK_RETENTION_BYTES,
+    graceMs: config.PRESENCE_GRACE_SECONDS * 1000,
+    stores,
+    cluster,
+    isShared,
+    version,
+    clock,
+    after: systemAfter,
+    refused: reason =>
+      log.warn({ reason }, 'PHP did not take a webhook (WEBHOOK_URL); it is sent again until it does'),
+    failed: error =>
+      log.warn({ reason: reasonOf(error) }, 'a webhook event cannot be stored now; trying again'),
+  });
 }
 
 /** The ways in for notifications. */
@@ -283,6 +320,7 @@ function listenerOf(
       postroom,
       keys,
       version,
+      webhooks: core.webhooks && (() => core.webhooks?.status),
       sources: () => reportsOf(waysIn, postroom, config.NOTIFY_SOCKET !== undefined),
       detailed: notify !== undefined,
       page,

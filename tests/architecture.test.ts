@@ -10,7 +10,7 @@ const LAYERS = [
   ['storage'],
   ['auth', 'journal', 'http', 'cluster'],
   ['core'],
-  ['sources', 'clients', 'ops'],
+  ['sources', 'clients', 'ops', 'webhooks'],
   ['.'],
 ] as const;
 const READS_ENVIRONMENT = ['config.ts', 'main.ts'];

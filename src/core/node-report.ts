@@ -5,14 +5,18 @@ export interface NodeReport {
   readonly lagMs: number;
   /** The version of the members that the node has: others see by it that they have missed a change. */
   readonly presence: number;
+  /** The same for the occupied rooms. */
+  readonly occupancy: number;
 }
 
-export function writeNodeReport({ connections, lagMs, presence }: NodeReport): string {
-  return `${connections} ${lagMs} ${presence}`;
+export function writeNodeReport({ connections, lagMs, presence, occupancy }: NodeReport): string {
+  return `${connections} ${lagMs} ${presence} ${occupancy}`;
 }
 
 /** Another version may report more, or less. */
 export function readNodeReport(text: string): NodeReport {
-  const [connections = 0, lagMs = 0, presence = 0] = text.split(' ').map(part => Number(part) || 0);
-  return { connections, lagMs, presence };
+  const [connections = 0, lagMs = 0, presence = 0, occupancy = 0] = text
+    .split(' ')
+    .map(part => Number(part) || 0);
+  return { connections, lagMs, presence, occupancy };
 }

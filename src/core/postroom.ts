@@ -18,6 +18,7 @@ import { Hub } from './hub.js';
 import { Inventory } from './inventory.js';
 import { readNodeReport, writeNodeReport } from './node-report.js';
 import type { Observer } from './observer.js';
+import { Occupancy } from './presence/occupancy.js';
 import { Presence, type PresenceSettings } from './presence/presence.js';
 import { Reader } from './reader.js';
 import { Subscriptions } from './subscriptions.js';
@@ -43,6 +44,8 @@ export interface Receipt {
 export class Postroom {
   readonly counters = new Counters();
   readonly presence: Presence;
+  /** Which rooms somebody is in; undefined if nobody asks for it. */
+  readonly occupancy: Occupancy | undefined;
   /** What is on this node, for lists. */
   readonly inventory: Inventory;
   readonly #journal: Journal;
@@ -73,9 +76,11 @@ export class Postroom {
     maxBufferedBytes: number;
     isShared: boolean;
     presence: PresenceSettings;
+    /** Whether to know which rooms somebody is in, on all nodes. */
+    occupancy?: boolean | undefined;
     clock: Clock;
     after: After;
-    observers?: readonly Observer[];
+    observers?: readonly Observer[] | undefined;
     failed: (error: unknown) => void;
   }) {
     this.#journal = options.journal;
@@ -126,6 +131,12 @@ export class Postroom {
       after: options.after,
       failed: options.failed,
     });
+    if (options.occupancy) {
+      const { cluster, presence, clock, after } = options;
+      const { graceMs } = presence;
+      this.occupancy = new Occupancy({ cluster, graceMs, clock, after, failed: options.failed });
+      observers.push(this.occupancy);
+    }
     this.inventory = new Inventory({
       node: options.cluster.node,
       hub: this.#hub,
@@ -145,7 +156,8 @@ export class Postroom {
     this.#window.beginAfter(past);
     this.#isLoaded = true;
     await this.#cluster.start();
-    this.presence.start();
+    this.presence.tracker.start();
+    this.occupancy?.tracker.start();
     this.#trimming = setInterval(() => this.#trim(), TRIM_INTERVAL_MS);
     this.#trimming.unref();
     // It may have been stopped meanwhile.
@@ -160,7 +172,8 @@ export class Postroom {
   async stop(): Promise<void> {
     this.stopAccepting();
     clearInterval(this.#trimming);
-    this.presence.stop();
+    this.presence.tracker.stop();
+    this.occupancy?.tracker.stop();
     await this.#counts.idle();
   }
 
@@ -204,7 +217,12 @@ export class Postroom {
   /** This node's report to the others. */
   get nodeReport(): string {
     const { lagMs } = this.#journal.status();
-    return writeNodeReport({ connections: this.#hub.connections, lagMs, presence: this.presence.version });
+    return writeNodeReport({
+      connections: this.#hub.connections,
+      lagMs,
+      presence: this.presence.tracker.version,
+      occupancy: this.occupancy?.tracker.version ?? 0,
+    });
   }
 
   /**

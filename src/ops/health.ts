@@ -22,11 +22,19 @@ export interface SourceReport {
   readonly lastError?: { readonly at: string; readonly reason: string } | undefined;
 }
 
+/** The state of the webhooks. */
+export interface WebhooksReport {
+  /** Present if the last request was not taken. */
+  readonly lastError?: { readonly at: string; readonly reason: string };
+}
+
 export interface HealthOptions {
   readonly postroom: Postroom;
   readonly keys: Publishers;
   readonly version: string;
   readonly sources: () => Record<string, SourceReport>;
+  /** Undefined if there are no webhooks. */
+  readonly webhooks: (() => WebhooksReport | undefined) | undefined;
   readonly refusals: Refusals;
   /** Whether callers with a key get the detailed report here. */
   readonly detailed: boolean;
@@ -65,7 +73,8 @@ export function healthRouter(options: HealthOptions): Router {
   function overall(): string {
     const { status } = postroom;
     if (status !== 'ok') return status;
-    return Object.values(options.sources()).every(source => source.connected) ? 'ok' : 'degraded';
+    const areTaken = options.webhooks?.()?.lastError === undefined;
+    return areTaken && Object.values(options.sources()).every(source => source.connected) ? 'ok' : 'degraded';
   }
 
   function report(): object {
@@ -75,6 +84,7 @@ export function healthRouter(options: HealthOptions): Router {
       uptimeSeconds: Math.round(process.uptime()),
       ...postroom.stats,
       sources: options.sources(),
+      webhooks: options.webhooks?.(),
       refusals: options.refusals.counts,
       eventLoopDelayMs: {
         mean: delay(loopDelay.mean),

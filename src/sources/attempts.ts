@@ -1,5 +1,5 @@
 import { pause } from '../model/pause.js';
-import { backoff } from './backoff.js';
+import { backoff } from '../model/backoff.js';
 import type { Intake } from './intake.js';
 
 const LONGEST_PAUSE_MS = 5000;

@@ -11,7 +11,7 @@ import { pause } from '../model/pause.js';
 import { Problem } from '../model/problem.js';
 import { reasonOf } from '../model/reason.js';
 import { inTurns } from '../model/turns.js';
-import { backoff } from './backoff.js';
+import { backoff } from '../model/backoff.js';
 import { Letter, type Message, type Refused, textOf } from './message.js';
 
 const LONGEST_PAUSE_MS = 2000;

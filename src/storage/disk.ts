@@ -8,7 +8,16 @@ import type { DataDirectory } from './directory.js';
 import { GroupCommit } from './group-commit.js';
 import { commitError, FileIdentity, openLmdb } from './lmdb.js';
 import { renewFile } from './renew.js';
-import { boundBytes, closed, keyBytes, type Store, type Stores, valueJson } from './store.js';
+import {
+  ALWAYS_HELD,
+  boundBytes,
+  closed,
+  keyBytes,
+  type Lease,
+  type Store,
+  type Stores,
+  valueJson,
+} from './store.js';
 import { jsonOf, recordOf, Tally } from './store-record.js';
 
 const FILE_NAME = 'stores.lmdb';
@@ -92,17 +101,20 @@ export class DiskStores implements Stores {
 
   open<V>(name: string): Store<V> {
     this.#requireOpen();
-    if (!this.#isStarted) throw new Error('the stores are not open');
     const known = this.#stores.get(name);
     if (known !== undefined) return known as Store<V>;
     const change = (key: Buffer, record: Buffer | undefined) => this.#change({ name, key, record });
     const table = () => {
-      this.#requireOpen();
+      this.#requireStarted();
       return this.#file && this.#tableOf(this.#file, name);
     };
     const store = new DiskStore<V>(table, change);
     this.#stores.set(name, store);
     return store;
+  }
+
+  lease(_name: string): Lease {
+    return ALWAYS_HELD;
   }
 
   stop(): Promise<void> {
@@ -135,8 +147,13 @@ export class DiskStores implements Stores {
     return table;
   }
 
-  async #change(change: Change): Promise<boolean> {
+  #requireStarted(): void {
     this.#requireOpen();
+    if (!this.#isStarted) throw new Error('the stores have not started');
+  }
+
+  async #change(change: Change): Promise<boolean> {
+    this.#requireStarted();
     return this.#commits.add(change, change.key.length + (change.record?.length ?? 0));
   }
 

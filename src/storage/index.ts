@@ -4,7 +4,7 @@ import { MemoryStores } from './memory.js';
 import type { Stores } from './store.js';
 
 export { DataDirectory } from './directory.js';
-export type { Stores } from './store.js';
+export type { Lease, Stores } from './store.js';
 
 interface StoreSettings {
   /** The directory of `disk`. */

@@ -1,4 +1,4 @@
-import { closed, keyBytes, type Store, type Stores, valueJson } from './store.js';
+import { ALWAYS_HELD, closed, keyBytes, type Lease, type Store, type Stores, valueJson } from './store.js';
 
 /** Stores that live as long as the process. */
 export class MemoryStores implements Stores {
@@ -15,6 +15,10 @@ export class MemoryStores implements Stores {
     const store = this.#stores.get(name) ?? new MemoryStore(this.#requireOpen);
     this.#stores.set(name, store);
     return store as Store<V>;
+  }
+
+  lease(_name: string): Lease {
+    return ALWAYS_HELD;
   }
 
   async stop(): Promise<void> {

@@ -1,7 +1,8 @@
 import { StartError } from '../model/start-error.js';
+import { Lease as RedisLease } from '../redis/lease.js';
 import { openRedis, type RedisClient, untilReady } from '../redis/client.js';
 import { GroupCommit } from './group-commit.js';
-import { closed, keyBytes, type Store, type Stores, valueJson } from './store.js';
+import { closed, keyBytes, type Lease, type Store, type Stores, valueJson } from './store.js';
 
 const COMMAND_TIMEOUT_MS = 2000;
 const MAX_GROUP = 256;
@@ -42,6 +43,7 @@ export class RedisStores implements Stores {
   readonly #prefix: string;
   readonly #stopping: AbortSignal;
   readonly #stores = new Map<string, RedisStore<unknown>>();
+  readonly #leases = new Map<string, Lease>();
   readonly #requireOpen = () => {
     if (this.#stopped !== undefined) throw closed();
   };
@@ -79,6 +81,14 @@ export class RedisStores implements Stores {
     const store = this.#stores.get(name) ?? new RedisStore(this.#redis, keys, this.#requireOpen);
     this.#stores.set(name, store);
     return store as Store<V>;
+  }
+
+  lease(name: string): Lease {
+    this.#requireOpen();
+    const lease =
+      this.#leases.get(name) ?? new RedisLease(this.#redis, `{${this.#prefix}}:store:lease:${name}`);
+    this.#leases.set(name, lease);
+    return lease;
   }
 
   stop(): Promise<void> {

@@ -21,12 +21,30 @@ export interface Stores {
   /** Opens the storage. Rejects with a StartError if it cannot be opened. */
   start(): Promise<void>;
 
-  /** The store with this name: letters, digits and `-`. One object for each name. */
+  /** The store with this name: letters, digits and `-`. One object for each name. It works after the start. */
   open<V>(name: string): Store<V>;
+
+  /** Lets one node of the installation do something. One object for each name. */
+  lease(name: string): Lease;
 
   /** Finishes what was begun; from now on everything else rejects. Idempotent. */
   stop(): Promise<void>;
 }
+
+/**
+ * Lets one node of many do something. A node that dies loses it after some seconds. A node that was paused may believe
+ * for a moment that it still holds it: so work under a lease must be safe to do twice.
+ */
+export interface Lease {
+  readonly isHeld: boolean;
+  /** Takes the lease, or prolongs it. Resolves to whether it is ours. Call it every second. May reject. */
+  hold(): Promise<boolean>;
+  /** Gives it up. May reject; then it runs out by itself. */
+  release(): Promise<void>;
+}
+
+/** The lease of an installation with one node. */
+export const ALWAYS_HELD: Lease = { isHeld: true, hold: async () => true, release: async () => undefined };
 
 const MAX_KEY_BYTES = 1000;
 

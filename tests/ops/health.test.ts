@@ -95,6 +95,7 @@ describe('health', () => {
       keys: new PublisherKeys([KEY]),
       version: '0',
       sources: () => ({}),
+      webhooks: undefined,
       detailed: true,
       page: false,
       callerOf: () => '127.0.0.1',

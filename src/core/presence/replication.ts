@@ -5,7 +5,6 @@ import { Turns } from '../../model/turns.js';
 import { readNodeReport } from '../node-report.js';
 import type { Members, RoomMember } from './members.js';
 
-const TOPIC = 'presence';
 // Changes of one message, and of one part of a list.
 const MAX_CHANGES = 200;
 // Most of them may be of other nodes. About a millisecond.
@@ -58,6 +57,7 @@ interface Copy {
  */
 export class Replication {
   version = 0;
+  readonly #name: 'presence' | 'occupancy';
   readonly #cluster: Cluster;
   readonly #members: Members;
   readonly #graceMs: number;
@@ -77,6 +77,8 @@ export class Replication {
   #isStopped = false;
 
   constructor(parts: {
+    /** The topic of its messages, and the version's name in the nodes' reports. */
+    name: 'presence' | 'occupancy';
     cluster: Cluster;
     members: Members;
     graceMs: number;
@@ -84,6 +86,7 @@ export class Replication {
     after: After;
     failed: (error: unknown) => void;
   }) {
+    this.#name = parts.name;
     this.#cluster = parts.cluster;
     this.#members = parts.members;
     this.#graceMs = parts.graceMs;
@@ -91,7 +94,7 @@ export class Replication {
     this.#after = parts.after;
     this.#failed = parts.failed;
     this.#heard = new Turns(([from, body]) => this.#take(from, body));
-    this.#cluster.handle(TOPIC, (body, from) => {
+    this.#cluster.handle(this.#name, (body, from) => {
       this.#heard.push([from, body]);
       return undefined;
     });
@@ -137,13 +140,13 @@ export class Replication {
   }
 
   #send(message: Message, node?: string): void {
-    this.#cluster.tell(TOPIC, JSON.stringify(message), node);
+    this.#cluster.tell(this.#name, JSON.stringify(message), node);
   }
 
   /** Looks which nodes are there, and whether a message of theirs was lost. */
   #check(): void {
     const reported = new Map(
-      this.#cluster.nodes().map(({ node, report }) => [node, readNodeReport(report).presence]),
+      this.#cluster.nodes().map(({ node, report }) => [node, readNodeReport(report)[this.#name]]),
     );
     for (const [node, version] of reported) if (node !== this.#cluster.node) this.#checkNode(node, version);
     for (const [node, copy] of this.#copies) if (!reported.has(node)) this.#checkGone(node, copy);

@@ -1,0 +1,168 @@
+import { createHash } from 'node:crypto';
+import type { RoomMember } from '../core/presence/members.js';
+import type { Tracker } from '../core/presence/tracker.js';
+import type { After, Clock } from '../model/clock.js';
+import type { Lease, Store } from '../storage/store.js';
+
+const GROUP = 200;
+const PAGE = 500;
+const RETRY_MS = 1000;
+/** Behind every key. */
+const END = '~';
+
+/** Somebody in a room, as PHP was told. */
+export interface Arrival {
+  readonly room: string;
+  readonly user: string;
+  /** JSON text. */
+  readonly info: string | null;
+}
+
+/**
+ * Tells PHP who came to which room and who left, of the whole installation. The node that sends compares what PHP was
+ * told, which is stored, with what is so. So nothing is missed if another node takes over, or all start anew.
+ */
+export class Arrivals {
+  readonly #options: ArrivalsOptions;
+  /** What is to be compared, by its key in the store. */
+  readonly #due = new Map<string, Pick<Arrival, 'room' | 'user'>>();
+  #isComparing = false;
+  #wasOwner = false;
+  /** From then on, who is not there has left: before, who was there may be on the way back. In ms of `elapsed`. */
+  #settledAt = Number.POSITIVE_INFINITY;
+  #isSettled = false;
+  #isStopped = false;
+  #comparing: Promise<void> = Promise.resolve();
+
+  constructor(options: ArrivalsOptions) {
+    this.#options = options;
+    options.tracker.watch(member => this.#changed(member));
+  }
+
+  start(): void {
+    const { clock, after, settleMs } = this.#options;
+    this.#settledAt = clock.elapsed() + settleMs;
+    const check = () => {
+      if (this.#isStopped) return;
+      this.#check();
+      after(RETRY_MS, check);
+    };
+    check();
+  }
+
+  async stop(): Promise<void> {
+    this.#isStopped = true;
+    await this.#comparing;
+  }
+
+  #changed({ room, user }: RoomMember): void {
+    if (!this.#options.lease.isHeld) return;
+    this.#add(room.name, user);
+    this.#compare();
+  }
+
+  #add(room: string, user: string): void {
+    this.#due.set(keyOf(room, user), { room, user });
+  }
+
+  /** A node that begins to send compares everything. */
+  #check(): void {
+    const { lease, clock, tracker, failed } = this.#options;
+    const isSettled = clock.elapsed() >= this.#settledAt;
+    const wasSettled = this.#isSettled;
+    this.#isSettled = isSettled;
+    if (!lease.isHeld) {
+      this.#wasOwner = false;
+      this.#due.clear();
+      return;
+    }
+    if (!this.#wasOwner)
+      for (const { room, user, isPresent } of tracker.members.all())
+        if (isPresent) this.#add(room.name, user);
+    const isNew = !this.#wasOwner || !wasSettled;
+    this.#wasOwner = true;
+    if (isSettled && isNew)
+      void this.#addTold().catch(error => {
+        this.#wasOwner = false;
+        failed(error);
+      });
+    this.#compare();
+  }
+
+  async #addTold(): Promise<void> {
+    for (let from = ''; !this.#isStopped; ) {
+      const page = await this.#options.told.range(from, END, PAGE);
+      for (const [key, { room, user }] of page) this.#due.set(key, { room, user });
+      if (page.length < PAGE) break;
+      from = `${page.at(-1)?.[0]}\0`;
+    }
+    this.#compare();
+  }
+
+  #compare(): void {
+    if (this.#isComparing || this.#due.size === 0) return;
+    this.#isComparing = true;
+    this.#comparing = this.#compareAll()
+      .catch(this.#options.failed)
+      .then(() => {
+        this.#isComparing = false;
+      });
+  }
+
+  async #compareAll(): Promise<void> {
+    while (this.#due.size > 0 && this.#options.lease.isHeld && !this.#isStopped) {
+      const group = this.#takeGroup();
+      const results = await Promise.allSettled(group.map(([key, arrival]) => this.#compareOne(key, arrival)));
+      const failure = results.find(result => result.status === 'rejected');
+      if (failure === undefined) continue;
+      // They are tried again at the next check.
+      group.forEach(([key, arrival], index) => {
+        if (results[index]?.status === 'rejected' && !this.#due.has(key)) this.#due.set(key, arrival);
+      });
+      throw failure.reason;
+    }
+  }
+
+  #takeGroup(): [key: string, arrival: Pick<Arrival, 'room' | 'user'>][] {
+    const group: [string, Pick<Arrival, 'room' | 'user'>][] = [];
+    for (const entry of this.#due) {
+      this.#due.delete(entry[0]);
+      if (group.push(entry) === GROUP) break;
+    }
+    return group;
+  }
+
+  async #compareOne(key: string, { room, user }: Pick<Arrival, 'room' | 'user'>): Promise<void> {
+    const { tracker, told, tell } = this.#options;
+    const before = await told.get(key);
+    const member = tracker.members.member(room, user);
+    if (member?.isPresent) {
+      if (before !== undefined) return;
+      const arrival = { room, user, info: member.info ?? null };
+      await tell('came', arrival);
+      await told.put(key, arrival);
+    } else if (before !== undefined && this.#isSettled) {
+      await tell('left', before);
+      await told.remove(key);
+    }
+  }
+}
+
+interface ArrivalsOptions {
+  readonly tracker: Tracker;
+  /** What PHP was told. */
+  readonly told: Store<Arrival>;
+  readonly lease: Lease;
+  readonly clock: Clock;
+  readonly after: After;
+  /** How long after the start of this node those who were there may come back. */
+  readonly settleMs: number;
+  /** Resolves when the event is durable. First the event, then what was told: so a crash repeats it. */
+  readonly tell: (what: 'came' | 'left', arrival: Arrival) => Promise<void>;
+  readonly failed: (error: unknown) => void;
+}
+
+/** Names may be longer than a key. */
+function keyOf(room: string, user: string): string {
+  return createHash('sha256').update(`${room}\0${user}`).digest('base64url');
+}

@@ -1,0 +1,78 @@
+import type { Connection } from '../core/connection.js';
+import type { Observer } from '../core/observer.js';
+import type { EndReason } from '../model/close.js';
+import type { Store } from '../storage/store.js';
+import type { EventType } from './event.js';
+import type { EventQueue } from './queue.js';
+import { keyOf, type Session } from './session.js';
+
+/** Tells the queue what happens to the connections of this node. */
+export class Recorder implements Observer {
+  readonly #options: RecorderOptions;
+  /** Address and protocol are not known any more when a connection has closed. */
+  readonly #open = new Map<Connection, Session>();
+
+  constructor(options: RecorderOptions) {
+    this.#options = options;
+  }
+
+  opened(connection: Connection): void {
+    const { wants, queue } = this.#options;
+    const { id, user, peer, wire } = connection;
+    const session = {
+      connection: id,
+      user: user ?? null,
+      address: peer.address,
+      protocol: wire.protocol,
+    };
+    if (wants('connection.opened')) void queue.add({ type: 'connection.opened', ...session });
+    if (wants('connection.closed')) this.#keep(connection, session);
+  }
+
+  closed(connection: Connection, reason: EndReason): void {
+    const session = this.#open.get(connection);
+    if (session === undefined) return;
+    const { queue, sessions, node, now, failed } = this.#options;
+    this.#open.delete(connection);
+    const seconds = Math.round((now() - connection.openedAt) / 1000);
+    void queue
+      .add({ type: 'connection.closed', ...session, reason, seconds })
+      // If it could not be stored, it is told as `crashed` when this node is gone.
+      .then(isStored => isStored && sessions.remove(keyOf(node, connection.id)))
+      .catch(failed);
+  }
+
+  joined({ id, user }: Connection, room: string): void {
+    const { wants, queue } = this.#options;
+    if (wants('room.joined'))
+      void queue.add({ type: 'room.joined', room, connection: id, user: user ?? null });
+  }
+
+  left({ id, user }: Connection, room: string): void {
+    const { wants, queue } = this.#options;
+    if (wants('room.left')) void queue.add({ type: 'room.left', room, connection: id, user: user ?? null });
+  }
+
+  identified(connection: Connection): void {
+    const session = this.#open.get(connection);
+    const user = connection.user ?? null;
+    if (session !== undefined && session.user !== user) this.#keep(connection, { ...session, user });
+  }
+
+  #keep(connection: Connection, session: Session): void {
+    const { sessions, node, failed } = this.#options;
+    this.#open.set(connection, session);
+    void sessions.put(keyOf(node, connection.id), session).catch(failed);
+  }
+}
+
+interface RecorderOptions {
+  readonly queue: EventQueue;
+  readonly sessions: Store<Session>;
+  readonly node: string;
+  /** Milliseconds since the epoch. */
+  readonly now: () => number;
+  /** Whether PHP wants events of this type. */
+  readonly wants: (type: EventType) => boolean;
+  readonly failed: (error: unknown) => void;
+}

@@ -1,0 +1,226 @@
+import { randomUUID } from 'node:crypto';
+import { backoff } from '../model/backoff.js';
+import { pause } from '../model/pause.js';
+import { reasonOf } from '../model/reason.js';
+import type { Lease, Store } from '../storage/store.js';
+import { bodyOf, weigh, type WebhookEvent } from './event.js';
+import type { EventQueue } from './queue.js';
+import type { Receiver } from './receiver.js';
+
+const MAX_EVENTS = 100;
+const MAX_BODY_BYTES = 1024 * 1024;
+const LONGEST_PAUSE_MS = 60_000;
+// How often to look for events of other nodes, and whether this node may send now.
+const LOOK_MS = 500;
+const PAGE = 500;
+const MEASURE_EVERY_MS = 30_000;
+// Measuring takes at most this part of the time.
+const MEASURE_PART = 0.05;
+const BATCH = 'batch';
+
+/** A request that is under way. If it is repeated, also after a crash, it is the same. */
+export interface Batch {
+  readonly id: string;
+  /** Ids of its events. */
+  readonly events: readonly string[];
+}
+
+export interface SenderStatus {
+  /** Whether this node sends. With several nodes, one does. */
+  readonly sending: boolean;
+  /** Events that PHP has not taken. Only the node that sends knows. */
+  readonly waiting?: number;
+  /** Events that PHP has taken from this node. */
+  readonly taken: number;
+  /** Attempts that failed. */
+  readonly failed: number;
+  /** Events that were given up: too old, too many bytes, or they could not be stored. */
+  readonly dropped: number;
+  /** Present if the last attempt failed. */
+  readonly lastError?: { readonly at: string; readonly reason: string };
+}
+
+interface SenderOptions {
+  readonly receiver: Receiver;
+  readonly queue: EventQueue;
+  readonly batches: Store<Batch>;
+  readonly lease: Lease;
+  /** Whether other nodes add events to the queue. */
+  readonly isShared: boolean;
+  readonly retentionSeconds: number;
+  readonly retentionBytes: number;
+  /** Milliseconds since the epoch. */
+  readonly now: () => number;
+  /** Told of the first of several failures in a row. */
+  readonly failed: (reason: string) => void;
+}
+
+/** Sends the events to PHP: one request at a time, in order, each until it is taken. */
+export class Sender {
+  readonly #options: SenderOptions;
+  readonly #stopping = new AbortController();
+  #wake = new AbortController();
+  #running: Promise<void> | undefined;
+  #failures = 0;
+  #taken = 0;
+  #failed = 0;
+  #dropped = 0;
+  #waiting = 0;
+  #bytes = 0;
+  /** What this node had stored when it was counted last. */
+  #counted = { events: 0, bytes: 0 };
+  #measureAt = 0;
+  #lastError: SenderStatus['lastError'];
+
+  constructor(options: SenderOptions) {
+    this.#options = options;
+    options.queue.watch(() => this.#wake.abort());
+  }
+
+  get status(): SenderStatus {
+    const sending = this.#options.lease.isHeld;
+    return {
+      sending,
+      ...(sending && { waiting: this.#waiting }),
+      taken: this.#taken,
+      failed: this.#failed,
+      dropped: this.#dropped + this.#options.queue.dropped,
+      ...(this.#lastError !== undefined && { lastError: this.#lastError }),
+    };
+  }
+
+  start(): void {
+    this.#running ??= this.#run();
+  }
+
+  /** A request that is under way is broken off: it is repeated at the next start. */
+  async stop(): Promise<void> {
+    this.#stopping.abort();
+    this.#wake.abort();
+    await this.#running;
+  }
+
+  async #run(): Promise<void> {
+    const { signal } = this.#stopping;
+    const { lease, isShared } = this.#options;
+    while (!signal.aborted) {
+      const wake = new AbortController();
+      this.#wake = wake;
+      try {
+        if (!(await lease.hold())) await pause(LOOK_MS, signal);
+        else if (!(await this.#sendNext())) await pause(isShared ? LOOK_MS : MEASURE_EVERY_MS, wake.signal);
+      } catch (error) {
+        if (signal.aborted) return;
+        this.#note(error);
+        await this.#waitAfterFailure(signal);
+      }
+    }
+  }
+
+  #note(error: unknown): void {
+    const reason = reasonOf(error);
+    if (this.#failures++ === 0) this.#options.failed(reason);
+    this.#failed++;
+    this.#lastError = { at: new Date(this.#options.now()).toISOString(), reason };
+  }
+
+  /** The lease is kept meanwhile: another node would fare no better. */
+  async #waitAfterFailure(signal: AbortSignal): Promise<void> {
+    // A random part, so that many servers do not come back to PHP together.
+    const until = performance.now() + backoff(this.#failures, LONGEST_PAUSE_MS) * (0.5 + Math.random() / 2);
+    for (let left = until - performance.now(); left > 0; left = until - performance.now()) {
+      await pause(Math.min(left, LOOK_MS), signal);
+      if (signal.aborted || !(await this.#options.lease.hold().catch(() => false))) return;
+      await this.#giveUpTooMany().catch(() => undefined);
+    }
+  }
+
+  /** Sends the oldest events. Resolves to false if there are none. Rejects if they were not taken. */
+  async #sendNext(): Promise<boolean> {
+    await this.#giveUpTooMany();
+    const { queue, batches, receiver } = this.#options;
+    const begun = await batches.get(BATCH);
+    const found = begun === undefined ? fitting(await queue.head(MAX_EVENTS)) : await queue.get(begun.events);
+    const events = await this.#giveUpOld(found);
+    if (events.length > 0) {
+      const batch = begun ?? { id: `msg_${randomUUID()}`, events: events.map(({ id }) => id) };
+      if (begun === undefined) await batches.put(BATCH, batch);
+      await receiver.post(batch.id, bodyOf(events), this.#stopping.signal);
+      this.#failures = 0;
+      this.#lastError = undefined;
+      this.#taken += events.length;
+      await this.#remove(events);
+    }
+    if (begun !== undefined || events.length > 0) await batches.remove(BATCH);
+    return begun !== undefined || found.length > 0;
+  }
+
+  /** Gives up events that are too old. Resolves to the others. */
+  async #giveUpOld(events: readonly WebhookEvent[]): Promise<readonly WebhookEvent[]> {
+    const oldest = new Date(this.#options.now() - this.#options.retentionSeconds * 1000).toISOString();
+    const old = events.filter(({ at }) => at < oldest);
+    if (old.length === 0) return events;
+    await this.#giveUp(old);
+    return events.filter(({ at }) => at >= oldest);
+  }
+
+  /** Gives up the oldest events if they have too many bytes together. */
+  async #giveUpTooMany(): Promise<void> {
+    const { queue, retentionBytes } = this.#options;
+    await this.#measure();
+    while (this.#bytes > retentionBytes && !this.#stopping.signal.aborted) {
+      const oldest = await queue.head(PAGE);
+      if (oldest.length === 0) return this.#measure(true);
+      await this.#giveUp(oldest);
+    }
+  }
+
+  async #giveUp(events: readonly WebhookEvent[]): Promise<void> {
+    await this.#remove(events);
+    this.#dropped += events.length;
+  }
+
+  async #remove(events: readonly WebhookEvent[]): Promise<void> {
+    await this.#options.queue.remove(events);
+    this.#waiting = Math.max(0, this.#waiting - events.length);
+    this.#bytes = Math.max(0, this.#bytes - bytesOf(events));
+  }
+
+  /** Counts what waits: all of it now and then, in between what this node adds. */
+  async #measure(now = false): Promise<void> {
+    const { queue } = this.#options;
+    const { stored } = queue;
+    this.#bytes += stored.bytes - this.#counted.bytes;
+    this.#waiting += stored.events - this.#counted.events;
+    this.#counted = { ...stored };
+    const started = performance.now();
+    if (!now && started < this.#measureAt) return;
+    let [events, bytes] = [0, 0];
+    for (let id = ''; !this.#stopping.signal.aborted; ) {
+      const page = await queue.after(id, PAGE);
+      events += page.length;
+      bytes += bytesOf(page);
+      id = page.at(-1)?.id ?? id;
+      if (page.length < PAGE) break;
+    }
+    this.#waiting = events;
+    this.#bytes = bytes;
+    this.#counted = { ...stored };
+    const took = performance.now() - started;
+    this.#measureAt = performance.now() + Math.max(MEASURE_EVERY_MS, took / MEASURE_PART);
+  }
+}
+
+/** The first events, as many as fit into one request; at least one. */
+function fitting(events: readonly WebhookEvent[]): readonly WebhookEvent[] {
+  let bytes = 0;
+  const end = events.findIndex(event => {
+    bytes += weigh(event);
+    return bytes > MAX_BODY_BYTES;
+  });
+  return end < 0 ? events : events.slice(0, Math.max(1, end));
+}
+
+function bytesOf(events: readonly WebhookEvent[]): number {
+  return events.reduce((sum, event) => sum + weigh(event), 0);
+}

@@ -1,0 +1,154 @@
+import type { Cluster } from '../cluster/cluster.js';
+import type { Observer } from '../core/observer.js';
+import type { Postroom } from '../core/postroom.js';
+import type { Tracker } from '../core/presence/tracker.js';
+import type { After, Clock } from '../model/clock.js';
+import type { Patterns } from '../model/pattern.js';
+import type { Stores } from '../storage/store.js';
+import { type Arrival, Arrivals } from './arrivals.js';
+import { Crashes } from './crashes.js';
+import type { EventType, Happening, WebhookEvent } from './event.js';
+import { EventQueue } from './queue.js';
+import { Receiver } from './receiver.js';
+import { Recorder } from './recorder.js';
+import { type Batch, Sender, type SenderStatus } from './sender.js';
+import type { Session } from './session.js';
+
+const TIMEOUT_MS = 10_000;
+// After a start: time for clients to come back. They have not left.
+const LEAST_SETTLE_MS = 5000;
+
+export interface WebhooksOptions {
+  readonly url: string;
+  /** The key of the signatures. */
+  readonly key: Buffer;
+  /** Patterns of the types of events that PHP wants. */
+  readonly events: Patterns;
+  readonly retentionSeconds: number;
+  readonly retentionBytes: number;
+  /** A user who is back within this time has never left. */
+  readonly graceMs: number;
+  readonly stores: Stores;
+  readonly cluster: Cluster;
+  readonly isShared: boolean;
+  readonly version: string;
+  readonly clock: Clock;
+  readonly after: After;
+  /** Told of the first of several requests in a row that failed. */
+  readonly refused: (reason: string) => void;
+  /** Told of events that cannot be stored, and of lists that cannot be read. It is tried again. */
+  readonly failed: (error: unknown) => void;
+}
+
+/** What PHP hears: events go into a store, and one node of the installation sends them. */
+export class Webhooks {
+  readonly #options: WebhooksOptions;
+  readonly #queue: EventQueue;
+  readonly #sender: Sender;
+  readonly #recorder: Recorder;
+  readonly #crashes: Crashes | undefined;
+  readonly #arrivals: Arrivals[] = [];
+
+  constructor(options: WebhooksOptions) {
+    this.#options = options;
+    const { stores, cluster, clock, after, isShared, failed } = options;
+    const { node } = cluster;
+    const lease = stores.lease('webhooks');
+    const sessions = stores.open<Session>('webhook-sessions');
+    const queue = new EventQueue({ store: stores.open<WebhookEvent>('webhooks'), node, clock, failed });
+    const wants = (type: EventType) => this.wants(type);
+    this.#queue = queue;
+    this.#recorder = new Recorder({ queue, sessions, node, now: clock.now, wants, failed });
+    const nodes = stores.open<true>('webhook-nodes');
+    if (wants('connection.closed'))
+      this.#crashes = new Crashes({ queue, sessions, nodes, cluster, lease, isShared, after, failed });
+    const { url, key, version, retentionSeconds, retentionBytes } = options;
+    this.#sender = new Sender({
+      receiver: new Receiver({ url, key, version, timeoutMs: TIMEOUT_MS, now: clock.now }),
+      queue,
+      batches: stores.open<Batch>('webhook-batches'),
+      lease,
+      isShared,
+      retentionSeconds,
+      retentionBytes,
+      now: clock.now,
+      failed: options.refused,
+    });
+  }
+
+  /** Watches the connections of this node. */
+  get observer(): Observer {
+    return this.#recorder;
+  }
+
+  get status(): SenderStatus {
+    return this.#sender.status;
+  }
+
+  /** Whether PHP wants events of this type. */
+  wants(type: EventType): boolean {
+    return this.#options.events.match(type);
+  }
+
+  /** Tells PHP who is there, of the whole installation. Call it before the start. */
+  follow({ occupancy, presence }: Postroom): void {
+    if (occupancy !== undefined)
+      this.#follow(occupancy.tracker, 'webhook-rooms', (what, { room }) => ({
+        type: what === 'came' ? 'room.occupied' : 'room.vacated',
+        room,
+      }));
+    if (this.wants('member.joined') || this.wants('member.left'))
+      this.#follow(presence.tracker, 'webhook-members', (what, { room, user, info }) => ({
+        type: what === 'came' ? 'member.joined' : 'member.left',
+        room,
+        user,
+        info: info === null ? null : JSON.parse(info),
+      }));
+  }
+
+  /** Adds an event, if PHP wants it. Resolves to false if it had to be dropped. */
+  async tell(happening: Happening): Promise<boolean> {
+    return !this.wants(happening.type) || this.#queue.add(happening);
+  }
+
+  /** Before the first connection opens. Rejects if the stores do not work. */
+  async register(): Promise<void> {
+    await this.#crashes?.register();
+  }
+
+  /** Sends from now on. */
+  start(): void {
+    this.#sender.start();
+    this.#crashes?.start();
+    for (const arrivals of this.#arrivals) arrivals.start();
+  }
+
+  /** What was not sent is sent after the next start. Call it when all connections are closed. */
+  async stop(): Promise<void> {
+    for (const arrivals of this.#arrivals) await arrivals.stop();
+    await this.#queue.stop();
+    await this.#crashes?.stop(this.#queue.dropped === 0).catch(this.#options.failed);
+    await this.#sender.stop();
+  }
+
+  #follow(
+    tracker: Tracker,
+    store: string,
+    happeningOf: (what: 'came' | 'left', arrival: Arrival) => Happening,
+  ): void {
+    const { stores, clock, after, graceMs, failed } = this.#options;
+    const arrivals = new Arrivals({
+      tracker,
+      told: stores.open<Arrival>(store),
+      lease: stores.lease('webhooks'),
+      clock,
+      after,
+      settleMs: Math.max(graceMs, LEAST_SETTLE_MS),
+      tell: async (what, arrival) => {
+        if (!(await this.tell(happeningOf(what, arrival)))) throw new Error('an event could not be stored');
+      },
+      failed,
+    });
+    this.#arrivals.push(arrivals);
+  }
+}
