@@ -23,10 +23,15 @@ const PROGRAM = `
 export const room: Postroom = postroom('wss://example.com/ws?room=orders', { token: async () => 'a.b.c' });
 room.on<{ order: number }>('order.paid', (data, frame) => [data.order.toFixed(), frame.id.length]);
 room.members<{ name: string }>('presence.chat').list?.map(({ user, info }) => user.length + (info?.name.length ?? 0));
+room.on('typing', (_, { from }) => [from?.connection.length, from?.user?.length]);
+room.publish('chat.1', 'typing', { on: true }, { ttl: 60 }).then(({ id }) => id.length);
+room.call<{ count: number }>('cart.add').then(cart => cart.count.toFixed(), ({ code }: Refusal) => code.length);
 // @ts-expect-error: a room is a string
 room.subscribe(1);
+// @ts-expect-error: there is no such option
+room.publish('chat.1', 'typing', null, { tll: 60 });
 `;
-const imports = (from: string) => `import { type Postroom, postroom } from '${from}';\n`;
+const imports = (from: string) => `import { type Postroom, postroom, type Refusal } from '${from}';\n`;
 
 /** Runs a program to its end, without the settings of the npm that runs these tests. If it fails, shows its output. */
 function run(cwd: string, program: string, ...args: string[]): string {

@@ -12,6 +12,8 @@ import type {
   Notification,
   Options,
   Postroom,
+  Published,
+  PublishOptions,
   SocketConstructor,
   SocketLike,
   State,
@@ -42,8 +44,17 @@ type ServerFrame = (
   | { type: 'token'; id?: undefined; expires: number }
   | { type: 'pong'; id?: undefined }
   | { type: 'error'; id?: undefined; code: string; message: string; room?: string }
+  | { type: 'published'; id: string }
+  | { type: 'result'; id?: undefined; data: unknown }
   | Notification
-) & { ref?: string };
+) & { ref?: string | number };
+
+/** What a publish and a call end with where no answer came: as if the server had said so. */
+const CLOSED: ServerFrame = {
+  type: 'error',
+  code: 'closed',
+  message: 'There was no connection, or it was lost before the answer came.',
+};
 
 /**
  * One connection after the other. What is under way (a token being fetched, a socket, a timer) belongs to an
@@ -67,6 +78,9 @@ export class Client implements Postroom {
   readonly #handlers = new Set<{ event: string; handler: Handler }>();
   readonly #recent = new Recent();
   readonly #members = new Map<string, RoomMembers>();
+  /** Who waits for the answer to a publish or a call. Their refs are numbers, all others of the client are words. */
+  readonly #asking = new Map<unknown, (answer: ServerFrame) => void>();
+  #lastRef = 0;
 
   #attempt = 0;
   #socket: SocketLike | undefined;
@@ -125,6 +139,22 @@ export class Client implements Postroom {
     return members as RoomMembers<Info>;
   }
 
+  async publish(
+    room: string,
+    event: string,
+    data?: unknown,
+    { ttl }: PublishOptions = {},
+  ): Promise<Published> {
+    const { id } = await this.#ask<Published>({ type: 'publish', room, event, data, ttl });
+    // It goes to the others. A replay for the next connection, which is another one, would bring it here too.
+    this.#recent.add(id);
+    return { id };
+  }
+
+  async call<Result>(event: string, data?: unknown): Promise<Result> {
+    return (await this.#ask<{ data: Result }>({ type: 'call', event, data })).data;
+  }
+
   close(): void {
     this.#drop();
     for (const event of WAKING) this.#window.removeEventListener?.(event, this.#wake);
@@ -174,6 +204,8 @@ export class Client implements Postroom {
     this.#socket?.close();
     this.#socket = undefined;
     this.connection = undefined;
+    for (const end of this.#asking.values()) end(CLOSED);
+    this.#asking.clear();
   }
 
   /** Full jitter: after any time up to a bound, which doubles with each failure in a row. */
@@ -199,6 +231,12 @@ export class Client implements Postroom {
     if (frame.type === 'welcome') this.#pingMs = frame.ping * 1000;
     this.#pinged = false;
     this.#wait(this.#pingMs, this.#check);
+    const answer = this.#asking.get(frame.ref);
+    if (answer) {
+      // The id of what was published is no cursor: notifications before it may still be on their way.
+      this.#asking.delete(frame.ref);
+      return answer(frame);
+    }
     if (frame.type === 'notification' && !this.#recent.add(frame.id)) return;
     if (frame.id) this.cursor = frame.id;
     switch (frame.type) {
@@ -283,6 +321,19 @@ export class Client implements Postroom {
   #wait(milliseconds: number, run: () => void): void {
     this.#clock.clearTimeout(this.#timer);
     this.#timer = this.#clock.setTimeout(run, milliseconds);
+  }
+
+  /** Sends a frame and waits for its answer, which the type of the frame tells. Sent once: it may have been done. */
+  async #ask<Answer>(frame: object): Promise<Answer> {
+    const ref = ++this.#lastRef;
+    const answer = this.connection
+      ? await new Promise<ServerFrame>(resolve => {
+          this.#send({ ...frame, ref });
+          this.#asking.set(ref, resolve);
+        })
+      : CLOSED;
+    if (answer.type === 'error') throw Object.assign(new Error(answer.message), { code: answer.code });
+    return answer as Answer;
   }
 
   /** Before the welcome there is no need: the address, and what is sent at the welcome, says it. */

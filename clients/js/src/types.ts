@@ -4,7 +4,7 @@
  */
 export type State = 'connecting' | 'open' | 'waiting' | 'closed';
 
-/** What a backend posted, as it came. */
+/** What a backend posted, or another browser published, as it came. */
 export interface Notification<Data = unknown> {
   readonly type: 'notification';
   /** Names it; opaque. */
@@ -13,6 +13,27 @@ export interface Notification<Data = unknown> {
   readonly room?: string;
   readonly event: string;
   readonly data: Data;
+  /** Only if a browser published it. The server says who it was; `event` and `data` are the browser's own words. */
+  readonly from?: { readonly connection: string; readonly user: string | null };
+}
+
+export interface PublishOptions {
+  /** For how many seconds it also comes to those who connect again. 0, if you do not say. */
+  readonly ttl?: number | undefined;
+}
+
+export interface Published {
+  /** The id of the notification. */
+  readonly id: string;
+}
+
+/** What `publish` and `call` reject with. */
+export interface Refusal extends Error {
+  /**
+   * The server's code (`forbidden`, `rate_limited`, `call_failed`, `call_timeout`, …). `closed`: there was no
+   * connection, or it was lost before the answer came, and then it may have been done.
+   */
+  readonly code: string;
 }
 
 /** Something that the application should know of. */
@@ -68,6 +89,13 @@ export interface Postroom {
    * The object stays the same for a room, also over reconnects.
    */
   members<Info = unknown>(room: string): Members<Info>;
+  /**
+   * Sends an event to all others in a room that the token's claim `publish` allows. Resolves when the server has it.
+   * Rejects with a `Refusal`.
+   */
+  publish(room: string, event: string, data?: unknown, options?: PublishOptions): Promise<Published>;
+  /** Asks your backend, and brings its answer. Rejects with a `Refusal`. */
+  call<Result = unknown>(event: string, data?: unknown): Promise<Result>;
   /** Ends it, for good. */
   close(): void;
 
