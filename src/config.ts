@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { z } from 'zod';
-import { publicKeyVerifier } from './auth/tokens.js';
+import { publicKeyVerifier } from './auth/verifier.js';
 import { isNear } from './model/near.js';
 import { matches } from './model/pattern.js';
 import { reasonOf } from './model/reason.js';
@@ -48,13 +48,13 @@ export function readConfig(environment: Environment): Config {
         ...otherContradictions(given, settings.error.issues, development),
       ];
   if (!settings.success || faults.length > 0) throw new ConfigError(faults);
-  const { NOTIFY_KEYS, JWT_SECRET, JWT_PUBLIC_KEY } = settings.data;
+  const { NOTIFY_KEYS, JWT_SECRET } = settings.data;
   return Object.freeze({
     ...settings.data,
     development,
     areKeysMadeUp: NOTIFY_KEYS.length === 0,
     NOTIFY_KEYS: NOTIFY_KEYS.length > 0 ? NOTIFY_KEYS : [randomBytes(24).toString('hex')],
-    JWT_SECRET: JWT_SECRET ?? (JWT_PUBLIC_KEY === undefined ? randomBytes(32).toString('hex') : undefined),
+    JWT_SECRET: JWT_SECRET ?? (hasPublicKeys(settings.data) ? undefined : randomBytes(32).toString('hex')),
   });
 }
 
@@ -127,6 +127,18 @@ const publicKey = z
       return z.NEVER;
     }
   })
+  .optional();
+
+const jwksUrl = z
+  .string()
+  .refine(text => /^https?:\/\//i.test(text) && URL.canParse(text), {
+    error: 'must be the address of a JWK Set, such as https://example.com/jwks.json',
+    abort: true,
+  })
+  .refine(text => {
+    const { username, password } = new URL(text);
+    return username === '' && password === '';
+  }, 'must have no user and no password in it: the keys are public')
   .optional();
 
 const redisUrl = z
@@ -218,6 +230,7 @@ const Settings = z.object({
   JWT_SECRET: secret,
   JWT_PREVIOUS_SECRET: secret,
   JWT_PUBLIC_KEY: publicKey,
+  JWT_JWKS_URL: jwksUrl,
   MAX_TOKEN_SECONDS: whole(366 * 24 * 60 * 60, 60, 100 * 366 * 24 * 60 * 60),
   PUBLIC_ROOMS: list(['public.*']).transform(rooms => (rooms.join() === 'none' ? [] : rooms)),
   ALLOWED_ORIGINS: origins,
@@ -302,13 +315,20 @@ function otherContradictions(
   );
 }
 
+/** Whether tokens can be checked without a secret. */
+function hasPublicKeys({ JWT_PUBLIC_KEY, JWT_JWKS_URL }: z.output<typeof Settings>): boolean {
+  return JWT_PUBLIC_KEY !== undefined || JWT_JWKS_URL !== undefined;
+}
+
 /** Faults of settings that are valid one by one, but not together. */
 function contradictions(settings: z.output<typeof Settings>, development: boolean): string[] {
   const faults = [];
   if (!development && settings.NOTIFY_KEYS.length === 0)
     faults.push(`NOTIFY_KEYS is required with NODE_ENV=production; ${HOW_TO_MAKE_ONE}`);
-  if (!development && settings.JWT_SECRET === undefined && settings.JWT_PUBLIC_KEY === undefined)
-    faults.push(`JWT_SECRET (or JWT_PUBLIC_KEY) is required with NODE_ENV=production; ${HOW_TO_MAKE_ONE}`);
+  if (!development && settings.JWT_SECRET === undefined && !hasPublicKeys(settings))
+    faults.push(
+      `JWT_SECRET (or JWT_PUBLIC_KEY or JWT_JWKS_URL) is required with NODE_ENV=production; ${HOW_TO_MAKE_ONE}`,
+    );
   if (settings.JWT_PREVIOUS_SECRET !== undefined && settings.JWT_SECRET === undefined)
     faults.push('JWT_PREVIOUS_SECRET is there to change JWT_SECRET, which is not set');
   if (settings.INTERNAL_ONLY && settings.INTERNAL_PORT === undefined && settings.NOTIFY_SOCKET === undefined)
@@ -338,9 +358,9 @@ function bridgeContradictions(settings: z.output<typeof Settings>): string[] {
     faults.push('JOURNAL=redis needs REDIS_URL, the address of Redis');
   if (JOURNAL === 'redis' && settings.NOTIFY_KEYS.length === 0)
     faults.push(`NOTIFY_KEYS is required with JOURNAL=redis, the same for all nodes; ${HOW_TO_MAKE_ONE}`);
-  if (JOURNAL === 'redis' && settings.JWT_SECRET === undefined && settings.JWT_PUBLIC_KEY === undefined)
+  if (JOURNAL === 'redis' && settings.JWT_SECRET === undefined && !hasPublicKeys(settings))
     faults.push(
-      `JWT_SECRET (or JWT_PUBLIC_KEY) is required with JOURNAL=redis, the same for all nodes; ${HOW_TO_MAKE_ONE}`,
+      `JWT_SECRET (or JWT_PUBLIC_KEY or JWT_JWKS_URL) is required with JOURNAL=redis, the same for all nodes; ${HOW_TO_MAKE_ONE}`,
     );
   if (REDIS_URL === undefined && REDIS_CHANNELS.length > 0)
     faults.push('REDIS_CHANNELS needs REDIS_URL, the address of Redis');
