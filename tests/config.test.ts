@@ -9,6 +9,7 @@ import { ConfigError, readConfig, settingWarnings } from '../src/config.js';
 const KEY = 'k'.repeat(32);
 const SECRET = 's'.repeat(32);
 const PRODUCTION = { NODE_ENV: 'production', NOTIFY_KEYS: KEY, JWT_SECRET: SECRET };
+const JWKS_URL = 'https://example.com/.well-known/jwks.json';
 const PEM = pem(generateKeyPairSync('ec', { namedCurve: 'P-256' }).publicKey);
 
 const text = readFileSync(new URL('../.env.example', import.meta.url), 'utf8');
@@ -59,7 +60,7 @@ describe('the settings', () => {
       DRAIN_SECONDS: 10,
       LOG_LEVEL: 'info',
     });
-    for (const name of ['INTERNAL_PORT', 'JWT_PREVIOUS_SECRET', 'JWT_PUBLIC_KEY'])
+    for (const name of ['INTERNAL_PORT', 'JWT_PREVIOUS_SECRET', 'JWT_PUBLIC_KEY', 'JWT_JWKS_URL'])
       expect(readConfig({})).not.toHaveProperty(name, expect.anything());
   });
 
@@ -104,6 +105,8 @@ describe('the settings', () => {
     ['MAX_HTTP_CONNECTIONS', '10', 10],
     ['MAX_HTTP_CONNECTIONS', '10000000', 10_000_000],
     ['DRAIN_SECONDS', '0', 0],
+    ['JWT_JWKS_URL', JWKS_URL, JWKS_URL],
+    ['JWT_JWKS_URL', 'http://localhost:8000/jwks', 'http://localhost:8000/jwks'],
     ['JWT_SECRET', 'ä'.repeat(16), 'ä'.repeat(16)],
   ])('%s=%s is %j', (name, text, value) => expect(readConfig({ [name]: text })).toHaveProperty(name, value));
 
@@ -196,6 +199,8 @@ describe('in development', () => {
     const config = readConfig({ NOTIFY_KEYS: KEY, JWT_PUBLIC_KEY: PEM });
     expect(config.NOTIFY_KEYS).toEqual([KEY]);
     expect(config.JWT_SECRET).toBeUndefined();
+    expect(readConfig({ JWT_JWKS_URL: JWKS_URL }).JWT_SECRET).toBeUndefined();
+    expect(readConfig({ JWT_SECRET: SECRET, JWT_JWKS_URL: JWKS_URL }).JWT_SECRET).toBe(SECRET);
     expect(readConfig({ JWT_SECRET: SECRET }).JWT_SECRET).toBe(SECRET);
   });
 });
@@ -204,9 +209,10 @@ describe('in production', () => {
   it('keys and a secret, or a public key, are required', () => {
     expect(readConfig(PRODUCTION).development).toBe(false);
     expect(faults({ ...PRODUCTION, JWT_SECRET: '', JWT_PUBLIC_KEY: PEM })).toEqual([]);
+    expect(faults({ ...PRODUCTION, JWT_SECRET: '', JWT_JWKS_URL: JWKS_URL })).toEqual([]);
     expect(faults({ NODE_ENV: 'production' })).toEqual([
       expect.stringMatching(/^NOTIFY_KEYS is required.*openssl/),
-      expect.stringMatching(/^JWT_SECRET .*JWT_PUBLIC_KEY.* is required.*openssl/),
+      expect.stringMatching(/^JWT_SECRET .*JWT_PUBLIC_KEY.*JWT_JWKS_URL.* is required.*openssl/),
     ]);
     expect(faults({ ...PRODUCTION, NOTIFY_KEYS: ' , ' })).toEqual([expect.stringMatching(/^NOTIFY_KEYS/)]);
   });
@@ -237,6 +243,12 @@ describe('a fault', () => {
     ['JWT_PREVIOUS_SECRET', 's'.repeat(31), /32 bytes/],
     ['JWT_PUBLIC_KEY', '/nowhere/key.pem', /PEM.*path/],
     ['JWT_PUBLIC_KEY', '-----BEGIN PUBLIC KEY-----\nx\n-----END PUBLIC KEY-----', /PEM/],
+    ['JWT_JWKS_URL', 'example.com/jwks.json', /address.*such as https:/],
+    ['JWT_JWKS_URL', '/etc/jwks.json', /address.*such as https:/],
+    ['JWT_JWKS_URL', 'ftp://example.com/jwks.json', /address.*such as https:/],
+    ['JWT_JWKS_URL', 'https://', /address.*such as https:/],
+    ['JWT_JWKS_URL', 'https://user:hush@example.com/', /no user and no password/],
+    ['JWT_JWKS_URL', 'https://user@example.com/', /no user and no password/],
     ['ALLOWED_ORIGINS', 'example.com', /example\.com.* scheme.*; write https:\/\/example\.com$/],
     ['ALLOWED_ORIGINS', '*,localhost:3000', /localhost:3000.* scheme.*; write https:\/\/localhost:3000$/],
     ['ALLOWED_ORIGINS', 'https://example.com/', /no slash at its end; write https:\/\/example\.com$/],
@@ -267,8 +279,9 @@ describe('a fault', () => {
   });
 
   it('never shows a secret', () => {
-    const told = faults({ NOTIFY_KEYS: 'hush-key', JWT_SECRET: 'hush-secret' });
-    expect(told).toHaveLength(2);
+    const JWT_JWKS_URL = 'https://user:hush@example.com/';
+    const told = faults({ NOTIFY_KEYS: 'hush-key', JWT_SECRET: 'hush-secret', JWT_JWKS_URL });
+    expect(told).toHaveLength(3);
     expect(String(told)).not.toContain('hush');
   });
 
@@ -314,7 +327,7 @@ describe('a contradiction', () => {
     [
       'nodes that would each make up a secret',
       { JOURNAL: 'redis', REDIS_URL: 'redis://a', NOTIFY_KEYS: KEY },
-      /^JWT_SECRET .*JOURNAL=redis/,
+      /^JWT_SECRET .*JWT_JWKS_URL.*JOURNAL=redis/,
     ],
     ['channels of no Redis', { REDIS_CHANNELS: 'a' }, /^REDIS_CHANNELS needs REDIS_URL/],
     ['a stream of no Redis', { REDIS_STREAM: 'a' }, /^REDIS_STREAM needs REDIS_URL/],
@@ -323,6 +336,11 @@ describe('a contradiction', () => {
     ['a previous secret of none', { JWT_PREVIOUS_SECRET: SECRET }, /^JWT_PREVIOUS_SECRET.*JWT_SECRET/],
   ])('is refused with a sentence: %s', (_what, settings, message) => {
     expect(faults(settings)).toEqual([expect.stringMatching(message)]);
+  });
+
+  it('is none where nodes have the keys of one address', () => {
+    const settings = { JOURNAL: 'redis', REDIS_URL: 'redis://a', NOTIFY_KEYS: KEY, JWT_JWKS_URL: JWKS_URL };
+    expect(faults(settings)).toEqual([]);
   });
 
   it('is none where port 0 picks two', () => {
