@@ -122,8 +122,8 @@ export class Tokens {
     const [verifier, ...others] = this.#remote.matching(header);
     if (verifier === undefined)
       throw invalid(
-        this.#remote.has(header.kid)
-          ? 'no key at JWT_JWKS_URL is for its kid and its alg'
+        header.kid === undefined || this.#remote.has(header.kid)
+          ? 'no key at JWT_JWKS_URL is for its alg and its kid (if it has one)'
           : 'its kid is not among the keys at JWT_JWKS_URL',
       );
     if (others.length > 0)

@@ -184,7 +184,7 @@ describe('a token of a published key', () => {
     const tokens = await started();
     for (const token of [sign(RSA, 'ec'), sign(EC, 'rsa', 'ES256')])
       expect(await check(tokens, token)).toMatch(
-        /^invalid: .*no key at JWT_JWKS_URL is for its kid and its alg/,
+        /^invalid: .*no key at JWT_JWKS_URL is for its alg and its kid/,
       );
     expect(endpoint.requests).toHaveLength(1);
   });
@@ -390,6 +390,7 @@ describe('a published key', () => {
     endpoint.publish();
     await time.refresh();
     expect(await check(tokens, sign(RSA, 'one'))).toMatch(/^invalid: .*kid is not among the keys/);
+    expect(await check(tokens, sign(RSA))).toMatch(/^invalid: .*no key .* is for its alg/);
   });
 });
 
