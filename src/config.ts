@@ -202,6 +202,14 @@ const origins = list(['*'])
     }
   });
 
+const authUrl = z
+  .string()
+  .refine(text => {
+    const url = URL.canParse(text) ? new URL(text) : undefined;
+    return /^https?:\/\//i.test(text) && url !== undefined && url.username === '' && url.password === '';
+  }, 'must be the http:// or https:// address of a page of your backend, without a user name and a password')
+  .optional();
+
 /** An entry of ALLOWED_ORIGINS in the form of an Origin header (RFC 6454 §7): a scheme, a host, perhaps a port. */
 function rightOrigin(origin: string): string {
   if (origin === 'null') return origin;
@@ -234,6 +242,9 @@ const Settings = z.object({
   MAX_TOKEN_SECONDS: whole(366 * 24 * 60 * 60, 60, 100 * 366 * 24 * 60 * 60),
   PUBLIC_ROOMS: list(['public.*']).transform(rooms => (rooms.join() === 'none' ? [] : rooms)),
   ALLOWED_ORIGINS: origins,
+  AUTH_URL: authUrl,
+  AUTH_REFRESH_SECONDS: whole(300, 10, 24 * 60 * 60),
+  AUTH_MAX_REQUESTS: whole(32, 1, 1000),
   TRUST_PROXY: z
     .string()
     .transform(text => (/^(off|false)$/i.test(text) ? '0' : text))
@@ -339,7 +350,12 @@ function contradictions(settings: z.output<typeof Settings>, development: boolea
     settings.INTERNAL_PORT === settings.PORT
   )
     faults.push('INTERNAL_PORT must differ from PORT');
-  return [...faults, ...webhookContradictions(settings), ...bridgeContradictions(settings)];
+  return [
+    ...faults,
+    ...sessionContradictions(settings),
+    ...webhookContradictions(settings),
+    ...bridgeContradictions(settings),
+  ];
 }
 
 function webhookContradictions({ WEBHOOK_URL, WEBHOOK_SECRET }: z.output<typeof Settings>): string[] {
@@ -348,6 +364,21 @@ function webhookContradictions({ WEBHOOK_URL, WEBHOOK_SECRET }: z.output<typeof 
   if (WEBHOOK_URL === undefined && WEBHOOK_SECRET !== undefined)
     return ['WEBHOOK_SECRET signs the requests to WEBHOOK_URL, which is not set'];
   return [];
+}
+
+function sessionContradictions({ AUTH_URL, ALLOWED_ORIGINS }: z.output<typeof Settings>): string[] {
+  const open = AUTH_URL === undefined ? undefined : ALLOWED_ORIGINS.find(isOpenToAnyPage);
+  if (open === undefined) return [];
+  return [
+    `ALLOWED_ORIGINS must name the origins of your own pages with AUTH_URL, such as https://example.com; it is ${open === '*' ? '*, also if it is not set' : `open with ${open}`}. Browsers send cookies from every page, so any page could then connect in the name of a visitor`,
+  ];
+}
+
+/** Whether any page can have an origin that matches a pattern. */
+function isOpenToAnyPage(pattern: string): boolean {
+  const host = pattern.replace(/^[^/]*:\/\//, '').replace(/:[\d*]*$/, '');
+  // Any page can put a part of itself into a sandboxed frame, whose origin is null.
+  return /^[*.]*$/.test(host) || matches(pattern, 'null');
 }
 
 function bridgeContradictions(settings: z.output<typeof Settings>): string[] {

@@ -43,6 +43,8 @@ describe('the settings', () => {
       INTERNAL_ONLY: false,
       PUBLIC_ROOMS: ['public.*'],
       ALLOWED_ORIGINS: ['*'],
+      AUTH_REFRESH_SECONDS: 300,
+      AUTH_MAX_REQUESTS: 32,
       TRUST_PROXY: 0,
       RETENTION_SECONDS: 600,
       RETENTION_BYTES: 64 * 1024 * 1024,
@@ -60,7 +62,7 @@ describe('the settings', () => {
       DRAIN_SECONDS: 10,
       LOG_LEVEL: 'info',
     });
-    for (const name of ['INTERNAL_PORT', 'JWT_PREVIOUS_SECRET', 'JWT_PUBLIC_KEY', 'JWT_JWKS_URL'])
+    for (const name of ['INTERNAL_PORT', 'AUTH_URL', 'JWT_PREVIOUS_SECRET', 'JWT_PUBLIC_KEY', 'JWT_JWKS_URL'])
       expect(readConfig({})).not.toHaveProperty(name, expect.anything());
   });
 
@@ -108,6 +110,10 @@ describe('the settings', () => {
     ['JWT_JWKS_URL', JWKS_URL, JWKS_URL],
     ['JWT_JWKS_URL', 'http://localhost:8000/jwks', 'http://localhost:8000/jwks'],
     ['JWT_SECRET', 'ä'.repeat(16), 'ä'.repeat(16)],
+    ['AUTH_REFRESH_SECONDS', '10', 10],
+    ['AUTH_REFRESH_SECONDS', '86400', 86400],
+    ['AUTH_MAX_REQUESTS', '1', 1],
+    ['AUTH_MAX_REQUESTS', '1000', 1000],
   ])('%s=%s is %j', (name, text, value) => expect(readConfig({ [name]: text })).toHaveProperty(name, value));
 
   it('that are empty, as dotenv gives them, are not set', () => {
@@ -257,6 +263,18 @@ describe('a fault', () => {
     ['ALLOWED_ORIGINS', 'example.com/', /scheme.*; write https:\/\/example\.com$/],
     ['ALLOWED_ORIGINS', '*/', /; write \*$/],
     ['TRUST_PROXY', 'true', /whole number from 0/],
+    ...[
+      'example.com/auth.php',
+      'unix:/run/php.sock',
+      'ftp://a/auth.php',
+      'http://',
+      'https://u:p@a/',
+      'http://u@a/',
+    ].map(url => ['AUTH_URL', url, /http:\/\/ or https:\/\/.*without a user/] as [string, string, RegExp]),
+    ['AUTH_REFRESH_SECONDS', '9', /from 10 to 86400/],
+    ['AUTH_REFRESH_SECONDS', '86401', /from 10 to 86400/],
+    ['AUTH_MAX_REQUESTS', '0', /from 1 to 1000/],
+    ['AUTH_MAX_REQUESTS', '1001', /from 1 to 1000/],
     ['JOURNAL', 'paper', /memory/],
     ['RETENTION_SECONDS', '0', /from 1 to/],
     ['RETENTION_BYTES', '1 MiB', /whole number/],
@@ -341,6 +359,32 @@ describe('a contradiction', () => {
   it('is none where nodes have the keys of one address', () => {
     const settings = { JOURNAL: 'redis', REDIS_URL: 'redis://a', NOTIFY_KEYS: KEY, JWT_JWKS_URL: JWKS_URL };
     expect(faults(settings)).toEqual([]);
+  });
+
+  it.each([
+    ...['', '*', '**', 'https://a.example,*', 'null', '*://*', 'https://*', 'http://*:*', 'https://*:8443'],
+    ...['https://*.*', '*null'],
+  ])('is that any page could use the session of a visitor: ALLOWED_ORIGINS=%s', origins => {
+    expect(faults({ AUTH_URL: 'http://127.0.0.1/auth.php', ALLOWED_ORIGINS: origins })).toEqual([
+      expect.stringMatching(
+        /^ALLOWED_ORIGINS must .*AUTH_URL.*any page could then connect in the name of a vis/,
+      ),
+    ]);
+  });
+
+  it.each([
+    'https://a.example',
+    'https://*.a.example,http://localhost:*',
+    '*.a.example',
+    '*://a.example',
+    'http://[::1]:3000',
+  ])('is none where AUTH_URL and the own pages are named: ALLOWED_ORIGINS=%s', origins => {
+    const AUTH_URL = 'https://a.example/auth.php?for=postroom';
+    expect(readConfig({ AUTH_URL, ALLOWED_ORIGINS: origins }).AUTH_URL).toBe(AUTH_URL);
+  });
+
+  it('is none of the other settings of AUTH_URL without it', () => {
+    expect(faults({ AUTH_REFRESH_SECONDS: '60', AUTH_MAX_REQUESTS: '8' })).toEqual([]);
   });
 
   it('is none where port 0 picks two', () => {
