@@ -2,7 +2,6 @@ import http, { type ClientRequest, type IncomingMessage, type RequestOptions } f
 import https from 'node:https';
 import { urlToHttpOptions } from 'node:url';
 import type { After } from '../model/clock.js';
-import { reasonOf } from '../model/reason.js';
 import { answerOf, failed, type Reply, type SessionAnswer } from './session-answer.js';
 
 /** What a browser sent that a backend can know somebody by. The cookie is a secret. */
@@ -144,7 +143,7 @@ function read(request: ClientRequest, done: (reply: Reply) => void): void {
   });
 }
 
-function whyOf(error: NodeJS.ErrnoException): string {
+function whyOf({ message, code, name }: NodeJS.ErrnoException): string {
   // Node tries all addresses of a name, and then the error has a code but no message.
-  return error.message === '' && error.code !== undefined ? error.code : reasonOf(error);
+  return message || code || name;
 }
