@@ -2,13 +2,13 @@ import { randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { z } from 'zod';
 import { publicKeyVerifier } from './auth/verifier.js';
+import { keyOf } from './backend/signature.js';
 import { isNear } from './model/near.js';
 import { matches } from './model/pattern.js';
 import { reasonOf } from './model/reason.js';
 import { StartError } from './model/start-error.js';
 import { parseRedisUrl } from './redis/url.js';
 import { EVENT_TYPES } from './webhooks/event.js';
-import { keyOf } from './webhooks/signature.js';
 
 /** All settings, checked, by the names of their environment variables, as in README and .env.example. */
 export type Config = Readonly<z.output<typeof Settings>> & {
@@ -129,18 +129,6 @@ const publicKey = z
   })
   .optional();
 
-const jwksUrl = z
-  .string()
-  .refine(text => /^https?:\/\//i.test(text) && URL.canParse(text), {
-    error: 'must be the address of a JWK Set, such as https://example.com/jwks.json',
-    abort: true,
-  })
-  .refine(text => {
-    const { username, password } = new URL(text);
-    return username === '' && password === '';
-  }, 'must have no user and no password in it: the keys are public')
-  .optional();
-
 const redisUrl = z
   .string()
   .superRefine((text, context) => {
@@ -160,13 +148,12 @@ const amqpUrl = z
   )
   .optional();
 
-/** The address of a page of the backend. */
 const backendUrl = z
   .string()
-  .refine(
-    text => /^https?:\/\//.test(text) && URL.canParse(text) && new URL(text).username === '',
-    'must be http:// or https://, with host and path, and without a user name',
-  )
+  .refine(text => {
+    const url = URL.canParse(text) ? new URL(text) : undefined;
+    return /^https?:\/\//i.test(text) && url !== undefined && url.username === '' && url.password === '';
+  }, 'must be the http:// or https:// address of a page of your backend, without a user name and a password')
   .optional();
 
 const webhookKey = z
@@ -202,14 +189,6 @@ const origins = list(['*'])
     }
   });
 
-const authUrl = z
-  .string()
-  .refine(text => {
-    const url = URL.canParse(text) ? new URL(text) : undefined;
-    return /^https?:\/\//i.test(text) && url !== undefined && url.username === '' && url.password === '';
-  }, 'must be the http:// or https:// address of a page of your backend, without a user name and a password')
-  .optional();
-
 /** An entry of ALLOWED_ORIGINS in the form of an Origin header (RFC 6454 §7): a scheme, a host, perhaps a port. */
 function rightOrigin(origin: string): string {
   if (origin === 'null') return origin;
@@ -238,11 +217,11 @@ const Settings = z.object({
   JWT_SECRET: secret,
   JWT_PREVIOUS_SECRET: secret,
   JWT_PUBLIC_KEY: publicKey,
-  JWT_JWKS_URL: jwksUrl,
+  JWT_JWKS_URL: backendUrl,
   MAX_TOKEN_SECONDS: whole(366 * 24 * 60 * 60, 60, 100 * 366 * 24 * 60 * 60),
   PUBLIC_ROOMS: list(['public.*']).transform(rooms => (rooms.join() === 'none' ? [] : rooms)),
   ALLOWED_ORIGINS: origins,
-  AUTH_URL: authUrl,
+  AUTH_URL: backendUrl,
   AUTH_REFRESH_SECONDS: whole(300, 10, 24 * 60 * 60),
   AUTH_MAX_REQUESTS: whole(32, 1, 1000),
   TRUST_PROXY: z

@@ -7,7 +7,7 @@ import { describe, expect, it } from '@jest/globals';
 const LAYERS = [
   ['model'],
   ['unix', 'redis'],
-  ['storage'],
+  ['storage', 'backend'],
   ['auth', 'journal', 'http', 'cluster'],
   ['core'],
   ['sources', 'clients', 'ops', 'webhooks'],

@@ -1,3 +1,4 @@
+import type { Reply } from '../backend/backend.js';
 import { ClaimsError, identityOf, SessionClaims } from './claims.js';
 import type { Identity } from './identity.js';
 import { CLOCK_TOLERANCE_SECONDS } from './tokens.js';
@@ -8,14 +9,6 @@ export type SessionAnswer =
   | { readonly kind: 'nobody' }
   | { readonly kind: 'refused' }
   | { readonly kind: 'failed'; readonly reason: string };
-
-/** As much as has come of a backend's HTTP answer. */
-export interface Reply {
-  readonly status: number | undefined;
-  readonly chunks: readonly Buffer[];
-  /** Why the rest did not come; undefined if the answer is whole. */
-  readonly broken: string | undefined;
-}
 
 const WHAT_TO_ANSWER = '200 with the claims as JSON, 204 for nobody, or 401 or 403 to refuse';
 

@@ -1,17 +1,13 @@
-import { reasonOf } from '../model/reason.js';
-import { signedHeaders } from './signature.js';
+import { Backend } from '../backend/backend.js';
+import { signedHeaders } from '../backend/signature.js';
+import type { After, Clock } from '../model/clock.js';
 
-// What is read of an answer that nobody needs, so that its connection can be used again.
-const MAX_IGNORED_BYTES = 64 * 1024;
-const IGNORED_MS = 1000;
-
-/** PHP, at one address. Only this address is ever asked: redirects are not followed. */
+/** PHP, as it gets webhooks. */
 export class Receiver {
-  readonly #url: string;
+  readonly #backend: Backend;
   readonly #key: Buffer;
   readonly #version: string;
-  readonly #timeoutMs: number;
-  readonly #now: () => number;
+  readonly #clock: Clock;
 
   constructor(options: {
     url: string;
@@ -20,60 +16,35 @@ export class Receiver {
     version: string;
     /** For the whole request. */
     timeoutMs: number;
-    /** Milliseconds since the epoch. */
-    now: () => number;
+    clock: Clock;
+    after: After;
   }) {
-    this.#url = options.url;
+    const { url, timeoutMs, after } = options;
+    const others = { name: 'WEBHOOK_URL', maxIdle: 1, maxBytes: 0, isRepeatable: true };
+    this.#backend = new Backend({ url, timeoutMs, after, ...others });
     this.#key = options.key;
     this.#version = options.version;
-    this.#timeoutMs = options.timeoutMs;
-    this.#now = options.now;
+    this.#clock = options.clock;
   }
 
-  /** Posts a signed JSON text. Resolves when PHP has answered 2xx; rejects with the reason if it did not. */
-  async post(id: string, body: string, stopping: AbortSignal): Promise<void> {
-    const rest = new AbortController();
-    const signal = AbortSignal.any([stopping, AbortSignal.timeout(this.#timeoutMs), rest.signal]);
-    const response = await fetch(this.#url, {
-      method: 'POST',
-      headers: {
+  /** Posts a signed JSON text. Resolves when PHP has answered 2xx; rejects with a sentence if it did not. */
+  async post(id: string, body: string): Promise<void> {
+    const seconds = Math.floor(this.#clock.now() / 1000);
+    const { status, broken } = await this.#backend.ask(
+      {
         'content-type': 'application/json',
         'user-agent': `Postroom/${this.#version}`,
-        ...signedHeaders(this.#key, id, Math.floor(this.#now() / 1000), body),
+        ...signedHeaders(this.#key, id, seconds, body),
       },
       body,
-      redirect: 'manual',
-      signal,
-    }).catch((error: unknown) => {
-      throw new Error(this.#reasonOf(error), { cause: error });
-    });
-    await ignore(response, rest);
-    if (response.ok) return;
-    const hint = response.status >= 300 && response.status < 400 ? '; redirects are not followed' : '';
-    throw new Error(`it answered ${response.status}${hint}`);
+    );
+    if (status === undefined) throw new Error(broken);
+    if (status >= 200 && status < 300) return;
+    const hint = status >= 300 && status < 400 ? ' Redirects are not followed.' : '';
+    throw new Error(`WEBHOOK_URL answered ${status}.${hint}`);
   }
 
-  #reasonOf(error: unknown): string {
-    if (!(error instanceof Error)) return String(error);
-    if (error.name === 'TimeoutError') return `it did not answer within ${this.#timeoutMs / 1000} s`;
-    // fetch says only that it failed; the cause says why.
-    return reasonOf(error.cause ?? error);
-  }
-}
-
-/** Reads a body to its end, if that is near. */
-async function ignore({ body }: Response, rest: AbortController): Promise<void> {
-  if (body === null) return;
-  const timer = setTimeout(() => rest.abort(), IGNORED_MS);
-  let bytes = 0;
-  try {
-    for await (const chunk of body) {
-      bytes += chunk.length;
-      if (bytes > MAX_IGNORED_BYTES) break;
-    }
-  } catch {
-    // The status has come, and it is all that counts.
-  } finally {
-    clearTimeout(timer);
+  stop(): void {
+    this.#backend.stop();
   }
 }

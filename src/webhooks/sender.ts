@@ -97,6 +97,7 @@ export class Sender {
   async stop(): Promise<void> {
     this.#stopping.abort();
     this.#wake.abort();
+    this.#options.receiver.stop();
     await this.#running;
   }
 
@@ -145,7 +146,7 @@ export class Sender {
     if (events.length > 0) {
       const batch = begun ?? { id: `msg_${randomUUID()}`, events: events.map(({ id }) => id) };
       if (begun === undefined) await batches.put(BATCH, batch);
-      await receiver.post(batch.id, bodyOf(events), this.#stopping.signal);
+      await receiver.post(batch.id, bodyOf(events));
       this.#failures = 0;
       this.#lastError = undefined;
       this.#taken += events.length;

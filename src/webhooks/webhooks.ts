@@ -64,7 +64,7 @@ export class Webhooks {
       this.#crashes = new Crashes({ queue, sessions, nodes, cluster, lease, isShared, after, failed });
     const { url, key, version, retentionSeconds, retentionBytes } = options;
     this.#sender = new Sender({
-      receiver: new Receiver({ url, key, version, timeoutMs: TIMEOUT_MS, now: clock.now }),
+      receiver: new Receiver({ url, key, version, timeoutMs: TIMEOUT_MS, clock, after }),
       queue,
       batches: stores.open<Batch>('webhook-batches'),
       lease,

@@ -102,6 +102,7 @@ describe('the backend', () => {
     expect(seen).toMatchObject({ method: 'GET', url: '/auth.php?for=postroom' });
     const { host: _host, connection: _connection, ...headers } = seen?.headers ?? {};
     expect(headers).toEqual({
+      accept: 'application/json',
       cookie: 'PHPSESSID=li',
       origin: 'https://a.example',
       'user-agent': 'Firefox',
@@ -109,6 +110,7 @@ describe('the backend', () => {
     });
     await sessions.ask({ cookie: 'a=b', address: '::1' });
     expect(Object.keys(seen?.headers ?? {}).sort()).toEqual([
+      'accept',
       'connection',
       'cookie',
       'host',
@@ -327,7 +329,7 @@ describe('a cookie', () => {
   it.each(['a=李', 'a=b\r\nX: y', 'a=\0'])('that no header can have is a failure: %j', async cookie => {
     const { sessions, told } = await backend(() => expect('nobody').toBe('asked'));
     const answer = await sessions.ask({ ...LI, cookie });
-    expect(reasonIn(answer)).toMatch(/headers of this client/);
+    expect(reasonIn(answer)).toMatch(/headers cannot be sent/);
     expect(told.join()).not.toContain(cookie);
     expect(sessions.running).toBe(0);
   });
