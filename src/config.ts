@@ -277,6 +277,10 @@ const Settings = z.object({
   }),
   WEBHOOK_RETENTION_SECONDS: whole(24 * 60 * 60, 1, 30 * 24 * 60 * 60),
   WEBHOOK_RETENTION_BYTES: whole(64 * 1024 * 1024, 1024, 64 * 1024 ** 3),
+  CALL_URL: backendUrl,
+  CALL_TIMEOUT_SECONDS: whole(5, 1, 300),
+  MAX_CALLS: whole(100, 1, 10_000),
+  MAX_CLIENT_MESSAGES_PER_SECOND: whole(10, 1, 100_000),
   LOG_LEVEL: z
     .enum(
       ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'],
@@ -337,12 +341,16 @@ function contradictions(settings: z.output<typeof Settings>, development: boolea
   ];
 }
 
-function webhookContradictions({ WEBHOOK_URL, WEBHOOK_SECRET }: z.output<typeof Settings>): string[] {
-  if (WEBHOOK_URL !== undefined && WEBHOOK_SECRET === undefined)
-    return ['WEBHOOK_URL needs WEBHOOK_SECRET, which signs the requests'];
-  if (WEBHOOK_URL === undefined && WEBHOOK_SECRET !== undefined)
-    return ['WEBHOOK_SECRET signs the requests to WEBHOOK_URL, which is not set'];
-  return [];
+function webhookContradictions(settings: z.output<typeof Settings>): string[] {
+  const { WEBHOOK_URL, CALL_URL, WEBHOOK_SECRET } = settings;
+  const faults = [];
+  if (WEBHOOK_SECRET === undefined && WEBHOOK_URL !== undefined)
+    faults.push('WEBHOOK_URL needs WEBHOOK_SECRET, which signs the requests');
+  if (WEBHOOK_SECRET === undefined && CALL_URL !== undefined)
+    faults.push('CALL_URL needs WEBHOOK_SECRET, which signs the requests');
+  if (WEBHOOK_SECRET !== undefined && WEBHOOK_URL === undefined && CALL_URL === undefined)
+    faults.push('WEBHOOK_SECRET signs the requests to WEBHOOK_URL and CALL_URL; set one of them');
+  return faults;
 }
 
 function sessionContradictions({ AUTH_URL, ALLOWED_ORIGINS }: z.output<typeof Settings>): string[] {

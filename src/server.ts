@@ -3,7 +3,7 @@ import type { Logger } from 'pino';
 import { NO_AUTHENTICATION, PublisherKeys, type Publishers } from './auth/keys.js';
 import { type Revocation, Revocations } from './auth/revocations.js';
 import { CLOCK_TOLERANCE_SECONDS, Tokens } from './auth/tokens.js';
-import { type Every, Gateway, PostroomProtocol, TimerWheel } from './clients/index.js';
+import { Calls, type Every, Gateway, PostroomProtocol, TimerWheel } from './clients/index.js';
 import { type Cluster, clusters } from './cluster/index.js';
 import type { Config } from './config.js';
 import { Postroom } from './core/postroom.js';
@@ -54,7 +54,7 @@ export async function createServer(config: Config, log: Logger, options: ServerO
   const base = baseOf(config, log, options, stopping.signal);
   const core = await coreOf(base);
   const waysIn = waysInOf(base, core);
-  const { timers, gateway } = waysOutOf(base, core, options.every);
+  const { timers, gateway, calls } = waysOutOf(base, core, options.every);
   const { front, internal, socket } = listenersOf(base, core, waysIn, gateway);
   const parts = new Parts([
     { stop: () => core.journal.close() },
@@ -70,6 +70,7 @@ export async function createServer(config: Config, log: Logger, options: ServerO
     { start: () => core.postroom.start() },
     { start: () => core.webhooks?.start() },
     timers,
+    { stop: () => calls?.stop() },
     [{ stop: () => gateway.drain(config.DRAIN_SECONDS) }, ...waysIn.wanted],
   ]);
 
@@ -223,19 +224,30 @@ function waysInOf({ config, log, clock, refusals, keys, isShared, callerOf }: Ba
 }
 
 /** Opens and serves connections. */
-function waysOutOf(
-  { config, log, clock, refusals, callerOf, failed }: Base,
-  { postroom, revocations }: Core,
-  every?: Every,
-) {
+function waysOutOf(base: Base, { postroom, revocations, webhooks }: Core, every?: Every) {
+  const { config, log, clock, refusals, callerOf, failed } = base;
   const timers = new TimerWheel(failed, every);
   const secrets = [config.JWT_SECRET, config.JWT_PREVIOUS_SECRET].filter(secret => secret !== undefined);
   const tokens = new Tokens(secrets, config.JWT_PUBLIC_KEY, clock.now, config.MAX_TOKEN_SECONDS);
+  const calls = callsOf(base);
   const shared = { postroom, timers, log };
   const protocol = new PostroomProtocol(
     {
       ...shared,
       turns: new FairTurns(),
+      messages: {
+        postroom,
+        calls,
+        tell: webhooks?.wants('message')
+          ? message => webhooks.tell({ type: 'message', ...message })
+          : undefined,
+        elapsed: clock.elapsed,
+        settings: {
+          maxPerSecond: config.MAX_CLIENT_MESSAGES_PER_SECOND,
+          maxNotificationBytes: config.MAX_NOTIFICATION_BYTES,
+          retentionSeconds: config.RETENTION_SECONDS,
+        },
+      },
       settings: { maxBufferedBytes: config.MAX_BUFFERED_BYTES, pingSeconds: config.PING_SECONDS },
     },
     { maxFrameBytes: config.MAX_FRAME_BYTES },
@@ -257,7 +269,24 @@ function waysOutOf(
     [protocol],
     { allowedOrigins: new Patterns(config.ALLOWED_ORIGINS), maxConnections: config.MAX_CONNECTIONS },
   );
-  return { timers, gateway };
+  return { timers, gateway, calls };
+}
+
+/** Clients' calls to PHP; undefined if PHP takes none. */
+function callsOf({ config, log, version, clock }: Base): Calls | undefined {
+  const { CALL_URL: url, WEBHOOK_SECRET: key } = config;
+  if (url === undefined || key === undefined) return undefined;
+  return new Calls({
+    url,
+    key,
+    version,
+    maxCalls: config.MAX_CALLS,
+    timeoutSeconds: config.CALL_TIMEOUT_SECONDS,
+    maxBytes: config.MAX_NOTIFICATION_BYTES,
+    clock,
+    after: systemAfter,
+    failed: reason => log.warn({ reason }, 'a call was not answered (CALL_URL)'),
+  });
 }
 
 /** An address that serves HTTP, and what it serves. */

@@ -30,3 +30,8 @@ export const ANONYMOUS: Identity = {
 export function mayJoin(identity: Identity, publicRooms: Patterns, room: string): boolean {
   return publicRooms.match(room) || identity.rooms.match(room);
 }
+
+/** Whether an identity may publish to a room. */
+export function mayPublish(identity: Identity, room: string): boolean {
+  return identity.publish.match(room);
+}

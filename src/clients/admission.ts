@@ -1,7 +1,7 @@
 import type { IncomingHttpHeaders } from 'node:http';
 import type { Socket } from 'node:net';
 import type { Logger } from 'pino';
-import { ANONYMOUS, type Identity, mayJoin } from '../auth/identity.js';
+import { ANONYMOUS, type Identity, mayJoin, mayPublish } from '../auth/identity.js';
 import type { Revocations } from '../auth/revocations.js';
 import { CLOCK_TOLERANCE_SECONDS, TokenError, type Tokens } from '../auth/tokens.js';
 import type { Connection, Peer } from '../core/connection.js';
@@ -120,6 +120,14 @@ export class Admission implements Peer {
   /** Whether the client may join a room, or stay in it. */
   allows(room: string): boolean {
     return mayJoin(this.#identity, this.#context.settings.publicRooms, room);
+  }
+
+  /** Whether the client may publish to a room. A refusal is logged. */
+  mayPublish(room: string): boolean {
+    const may = mayPublish(this.#identity, room);
+    if (!may)
+      this.#context.refusals.refused('refused publish', { room, user: this.user, address: this.address });
+    return may;
   }
 
   /** Closes the connection when the client's current token is over. */

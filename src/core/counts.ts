@@ -77,6 +77,11 @@ export class Counts {
     });
   }
 
+  /** Nobody will ask for the total of an entry of this node. */
+  forget(id: Id): void {
+    this.#open.delete(id);
+  }
+
   /** Resolves when nobody waits for a total: within the bound, if no new total is asked for. */
   async idle(): Promise<void> {
     while ([...this.#open.values()].some(({ done }) => done !== undefined))

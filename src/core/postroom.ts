@@ -1,5 +1,5 @@
 import type { Cluster } from '../cluster/cluster.js';
-import type { Journal } from '../journal/journal.js';
+import type { Appended, Journal } from '../journal/journal.js';
 import { type Address, userAddress } from '../model/address.js';
 import type { CloseReason, EndReason } from '../model/close.js';
 import type { Id } from '../model/id.js';
@@ -231,13 +231,17 @@ export class Postroom {
    * does not wait for the other.
    */
   async publish(notification: Notification): Promise<Receipt> {
-    if (this.#phase !== 'open')
-      throw unavailable('This server is starting or shutting down; try again.', RETRY_AFTER_SECONDS);
-    const { id, duplicate } = await this.#journal.append(notification);
+    const { id, duplicate } = await this.#append(notification);
     if (duplicate) return { id, connections: 0, duplicate };
-    this.counters.published++;
     const { connections, partial } = await this.#counts.total(id);
     return { id, connections, duplicate, ...(partial && { partial }) };
+  }
+
+  /** As `publish`, but resolves when it is in the journal, and does not count. */
+  async append(notification: Notification): Promise<Id> {
+    const { id, duplicate } = await this.#append(notification);
+    if (!duplicate) this.#counts.forget(id);
+    return id;
   }
 
   /** Whether a cursor comes from a node that is ahead of this one. */
@@ -356,6 +360,14 @@ export class Postroom {
     connection.seen = undefined;
     connection.untold = undefined;
     this.#subscriptions.end(connection, reason);
+  }
+
+  async #append(notification: Notification): Promise<Appended> {
+    if (this.#phase !== 'open')
+      throw unavailable('This server is starting or shutting down; try again.', RETRY_AFTER_SECONDS);
+    const appended = await this.#journal.append(notification);
+    if (!appended.duplicate) this.counters.published++;
+    return appended;
   }
 
   #nodes() {

@@ -5,13 +5,14 @@ import { memoryOf } from './text.js';
  * Every field of a notification, in the order in which it is stored. The values are for entries that were stored before
  * the field existed. A new field is one line here, at the end.
  */
-const DEFAULTS: Notification = {
+const DEFAULTS: Required<Notification> = {
   addresses: [],
   event: '',
   data: 'null',
   except: [],
   key: undefined,
   ttl: undefined,
+  from: undefined,
 };
 
 type Fields = { -readonly [name in keyof Notification]: Notification[name] };

@@ -19,6 +19,8 @@ export interface Notification {
   readonly key: string | undefined;
   /** For so many seconds it can be replayed; undefined: as long as the past is retained. */
   readonly ttl: number | undefined;
+  /** JSON text: the connection and the user that published it, if a client did. */
+  readonly from?: string | undefined;
 }
 
 /** A notification that is in the journal. */

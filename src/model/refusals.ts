@@ -7,6 +7,7 @@ const KINDS = [
   'invalid notification',
   'unknown path',
   'refused room',
+  'refused publish',
 ] as const;
 
 /** Why strangers are refused. */

@@ -1,20 +1,25 @@
 import { z } from 'zod';
+import { memberText } from '../../model/json.js';
+import { ownCopy } from '../../model/text.js';
+import type { MessageErrorCode } from '../message-error.js';
 
 /** A frame that a client may send. */
-export type ClientFrame = z.output<typeof ClientFrame>;
+export type ClientFrame = WithData<z.output<typeof ClientFrame>>;
+
+/** The data of a message is JSON text: numbers in it stay as they were. */
+type WithData<Frame> = Frame extends { type: 'publish' | 'call' } ? Frame & { data: string } : Frame;
+
 /** A value of the client's choice, repeated in the answer. */
 export type Ref = string | number | undefined;
 
 /** Codes of `error` frames. */
 export type FrameErrorCode =
+  | MessageErrorCode
   | 'invalid_json'
-  | 'unknown_type'
-  | 'invalid_frame'
   | 'invalid_room'
   | 'invalid_token'
   | 'unknown_parameter'
-  | 'too_many_rooms'
-  | 'forbidden';
+  | 'too_many_rooms';
 
 /** A client's frame cannot be accepted. */
 export class FrameError extends Error {
@@ -38,10 +43,18 @@ const ClientFrame = z.discriminatedUnion(
     z.object({ type: z.literal('unsubscribe'), room: Text, ref: Ref }),
     z.object({ type: z.literal('token'), token: Text, ref: Ref }),
     z.object({ type: z.literal('ping'), ref: Ref }),
+    z.object({
+      type: z.literal('publish'),
+      room: Text,
+      event: Text,
+      ttl: z.number('must be a number of seconds').optional(),
+      ref: Ref,
+    }),
+    z.object({ type: z.literal('call'), event: Text, ref: Ref }),
   ],
   { error: 'must be a JSON object' },
 );
-const TYPES = 'subscribe, unsubscribe, token, ping';
+const TYPES = 'subscribe, unsubscribe, token, ping, publish, call';
 
 /** Reads a client's text frame. Throws a FrameError that says what to change. */
 export function parseClientFrame(text: string): ClientFrame {
@@ -52,10 +65,15 @@ export function parseClientFrame(text: string): ClientFrame {
     throw new FrameError('invalid_json', 'The frame is not valid JSON.');
   }
   const frame = ClientFrame.safeParse(value);
-  if (frame.success) return frame.data;
+  if (frame.success) return withData(frame.data, text);
   const ref = z.object({ ref: Ref }).safeParse(value).data?.ref;
   const issue = frame.error.issues[0];
   if (issue?.code === 'invalid_union' && issue.path[0] === 'type')
     throw new FrameError('unknown_type', `The types are ${TYPES}.`, ref);
   throw new FrameError('invalid_frame', `${issue?.path.join('.') || 'The frame'} ${issue?.message}.`, ref);
+}
+
+function withData(frame: z.output<typeof ClientFrame>, text: string): ClientFrame {
+  if (frame.type !== 'publish' && frame.type !== 'call') return frame;
+  return { ...frame, data: ownCopy(memberText(text, 'data') ?? 'null') };
 }

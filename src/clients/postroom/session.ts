@@ -7,6 +7,8 @@ import type { CloseReason } from '../../model/close.js';
 import { isNear } from '../../model/near.js';
 import type { FairTurns } from '../../model/turns.js';
 import type { Admission } from '../admission.js';
+import { MessageError } from '../message-error.js';
+import { Messages, type MessagesOptions } from '../messages.js';
 import type { WsSocket } from '../socket.js';
 import type { Timer, TimerWheel } from '../timer-wheel.js';
 import { type ClientFrame, FrameError, parseClientFrame, type Ref } from './client-frames.js';
@@ -14,6 +16,8 @@ import {
   errorFrame,
   PING_FRAME,
   pongFrame,
+  publishedFrame,
+  resultFrame,
   subscribedFrame,
   tokenFrame,
   unsubscribedFrame,
@@ -32,6 +36,7 @@ const ABNORMAL_CLOSURE = 1006;
 export interface SessionContext {
   readonly postroom: Postroom;
   readonly timers: TimerWheel;
+  readonly messages: MessagesOptions;
   readonly log: Logger;
   /** If many clients send at once, spreads their frames over several turns of the event loop. */
   readonly turns: FairTurns;
@@ -101,6 +106,8 @@ class Session implements Timer {
   readonly #socket: WsSocket;
   readonly #admission: Admission;
   readonly #connection: Connection;
+  /** Made with the first message: most clients only listen. */
+  #messages: Messages | undefined;
   #errors = 0;
   /** Frames that wait while this node catches up, or while others have their turn. */
   #held: HeldFrames | undefined;
@@ -240,7 +247,29 @@ class Session implements Timer {
         return this.#renew(frame.token, frame.ref);
       case 'ping':
         return this.#send(pongFrame(frame.ref));
+      case 'publish':
+        return this.#answerLater(this.#talk.publish(frame), publishedFrame, frame.ref);
+      case 'call':
+        return this.#answerLater(this.#talk.call(frame.event, frame.data), resultFrame, frame.ref);
     }
+  }
+
+  get #talk(): Messages {
+    this.#messages ??= new Messages(this.#context.messages, this.#connection, this.#admission);
+    return this.#messages;
+  }
+
+  /** Refused messages do not count as errors: a client that is too fast is not closed. */
+  #answerLater<T>(result: Promise<T>, frameOf: (result: T, ref: Ref) => Buffer, ref: Ref): void {
+    result
+      .then(
+        value => this.#send(frameOf(value, ref)),
+        (error: unknown) => {
+          if (!(error instanceof MessageError)) throw error;
+          this.#send(errorFrame(error.code, error.message, { ref }));
+        },
+      )
+      .catch(error => this.#fail(error));
   }
 
   #subscribe(room: string, since: string | undefined, ref: Ref): void {

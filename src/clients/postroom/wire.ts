@@ -1,5 +1,6 @@
 import { Sender } from 'ws';
 import type { Member, MemberList, MembersChange, StartPoint, Wire } from '../../core/connection.js';
+import type { Id } from '../../model/id.js';
 import type { FrameErrorCode, Ref } from './client-frames.js';
 
 /** Our protocol: text frames with one JSON object each (docs/protocol.md). */
@@ -9,9 +10,11 @@ export const PROTOCOL = 'postroom.v1';
 export const wire: Wire = {
   protocol: PROTOCOL,
   notification({ id, notification }, room) {
+    const { event, data, from } = notification;
     const roomMember = room === undefined ? '' : `,"room":${JSON.stringify(room)}`;
+    const fromMember = from === undefined ? '' : `,"from":${from}`;
     return textFrame(
-      `{"type":"notification","id":"${id}"${roomMember},"event":${JSON.stringify(notification.event)},"data":${notification.data}}`,
+      `{"type":"notification","id":"${id}"${roomMember}${fromMember},"event":${JSON.stringify(event)},"data":${data}}`,
     );
   },
   subscribed: (room, start, members) => subscribedFrame(room, start, members),
@@ -52,6 +55,15 @@ export function unsubscribedFrame(room: string, ref?: Ref): Buffer {
 /** @param expires seconds since the epoch */
 export function tokenFrame(expires: number | undefined, ref?: Ref): Buffer {
   return jsonFrame({ type: 'token', expires, ref });
+}
+
+export function publishedFrame(id: Id, ref: Ref): Buffer {
+  return jsonFrame({ type: 'published', ref, id });
+}
+
+/** @param data JSON text */
+export function resultFrame(data: string, ref: Ref): Buffer {
+  return textFrame(`${JSON.stringify({ type: 'result', ref }).slice(0, -1)},"data":${data}}`);
 }
 
 export function pongFrame(ref?: Ref): Buffer {

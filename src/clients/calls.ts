@@ -1,0 +1,155 @@
+import { randomUUID } from 'node:crypto';
+import { Backend, type Reply } from '../backend/backend.js';
+import { signedHeaders } from '../backend/signature.js';
+import type { After, Clock } from '../model/clock.js';
+import { isShortText } from '../model/text.js';
+import { MessageError } from './message-error.js';
+
+const MAX_OF_ONE_CONNECTION = 5;
+const MAX_LOGGED = 200;
+
+/** A client's question to PHP. */
+export interface Call {
+  readonly event: string;
+  /** JSON text. */
+  readonly data: string;
+  readonly connection: string;
+  readonly user: string | null;
+}
+
+/** Clients ask, PHP answers: a bounded number of questions at a time. */
+export class Calls {
+  /** Calls that PHP has answered, and calls that have failed, since the start. */
+  answered = 0;
+  failures = 0;
+  readonly #backend: Backend;
+  readonly #key: Buffer;
+  readonly #version: string;
+  readonly #maxCalls: number;
+  readonly #timeoutSeconds: number;
+  readonly #clock: Clock;
+  readonly #failed: (reason: string) => void;
+  #running = 0;
+  readonly #runningOf = new Map<string, number>();
+
+  constructor(options: {
+    url: string;
+    /** The key of the signatures. */
+    key: Buffer;
+    version: string;
+    maxCalls: number;
+    timeoutSeconds: number;
+    /** Bytes of an answer. */
+    maxBytes: number;
+    clock: Clock;
+    after: After;
+    /** Told of a call that has failed: why, and the beginning of the answer. */
+    failed: (reason: string) => void;
+  }) {
+    const { url, maxCalls, maxBytes, timeoutSeconds, after } = options;
+    this.#backend = new Backend({
+      url,
+      name: 'CALL_URL',
+      maxIdle: maxCalls,
+      timeoutMs: timeoutSeconds * 1000,
+      maxBytes,
+      // A call may have been carried out although its connection broke.
+      isRepeatable: false,
+      after,
+    });
+    this.#key = options.key;
+    this.#version = options.version;
+    this.#maxCalls = maxCalls;
+    this.#timeoutSeconds = timeoutSeconds;
+    this.#clock = options.clock;
+    this.#failed = options.failed;
+  }
+
+  /** How many calls run now. */
+  get running(): number {
+    return this.#running;
+  }
+
+  /** Resolves to the JSON text of PHP's answer. Rejects with a MessageError. */
+  async call(call: Call): Promise<string> {
+    if (!isShortText(call.event))
+      throw new MessageError('invalid_frame', 'event must be a string of 1 to 200 characters.');
+    this.#begin(call.connection);
+    try {
+      return this.#resultOf(await this.#ask(call));
+    } finally {
+      this.#end(call.connection);
+    }
+  }
+
+  /** Ends all calls: they fail. */
+  stop(): void {
+    this.#backend.stop();
+  }
+
+  #begin(connection: string): void {
+    const own = this.#runningOf.get(connection) ?? 0;
+    if (own >= MAX_OF_ONE_CONNECTION)
+      throw new MessageError('call_busy', `A connection may have ${MAX_OF_ONE_CONNECTION} calls at a time.`);
+    if (this.#running >= this.#maxCalls)
+      throw new MessageError('call_busy', `The backend has ${this.#maxCalls} calls at a time (MAX_CALLS).`);
+    this.#running++;
+    this.#runningOf.set(connection, own + 1);
+  }
+
+  #end(connection: string): void {
+    this.#running--;
+    const own = (this.#runningOf.get(connection) ?? 1) - 1;
+    if (own === 0) this.#runningOf.delete(connection);
+    else this.#runningOf.set(connection, own);
+  }
+
+  #ask({ event, data, connection, user }: Call): Promise<Reply> {
+    const rest = JSON.stringify({ connection, user }).slice(1);
+    const body = `{"event":${JSON.stringify(event)},"data":${data},${rest}`;
+    const seconds = Math.floor(this.#clock.now() / 1000);
+    return this.#backend.ask(
+      {
+        'content-type': 'application/json',
+        accept: 'application/json',
+        'user-agent': `Postroom/${this.#version}`,
+        ...signedHeaders(this.#key, `call_${randomUUID()}`, seconds, body),
+      },
+      body,
+    );
+  }
+
+  #resultOf(reply: Reply): string {
+    const { status, broken, isLate } = reply;
+    if (isLate)
+      return this.#fail('call_timeout', `The backend did not answer within ${this.#timeoutSeconds} s.`);
+    if (broken !== undefined) return this.#fail('call_failed', broken);
+    const text = Buffer.concat(reply.chunks).toString();
+    if (status === undefined || status < 200 || status > 299)
+      return this.#fail('call_failed', `CALL_URL answered ${status}: ${text.slice(0, MAX_LOGGED)}`);
+    const json = text.trim() === '' ? 'null' : text;
+    if (!isJson(json))
+      return this.#fail('call_failed', `CALL_URL did not answer with JSON: ${text.slice(0, MAX_LOGGED)}`);
+    this.answered++;
+    return json;
+  }
+
+  /** The client does not hear why: answers of a backend that failed may say too much. */
+  #fail(code: 'call_failed' | 'call_timeout', reason: string): never {
+    this.failures++;
+    this.#failed(reason);
+    throw new MessageError(
+      code,
+      code === 'call_timeout' ? reason : 'The backend could not answer; the log of the server says why.',
+    );
+  }
+}
+
+function isJson(text: string): boolean {
+  try {
+    JSON.parse(text);
+    return true;
+  } catch {
+    return false;
+  }
+}
