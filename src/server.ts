@@ -2,6 +2,8 @@ import { randomUUID } from 'node:crypto';
 import type { Logger } from 'pino';
 import { NO_AUTHENTICATION, PublisherKeys, type Publishers } from './auth/keys.js';
 import { type Revocation, Revocations } from './auth/revocations.js';
+import { RemoteKeys } from './auth/jwks.js';
+import { Sessions } from './auth/sessions.js';
 import { CLOCK_TOLERANCE_SECONDS, Tokens } from './auth/tokens.js';
 import { Calls, type Every, Gateway, PostroomProtocol, TimerWheel } from './clients/index.js';
 import { type Cluster, clusters } from './cluster/index.js';
@@ -54,7 +56,7 @@ export async function createServer(config: Config, log: Logger, options: ServerO
   const base = baseOf(config, log, options, stopping.signal);
   const core = await coreOf(base);
   const waysIn = waysInOf(base, core);
-  const { timers, gateway, calls } = waysOutOf(base, core, options.every);
+  const { timers, gateway, asking } = waysOutOf(base, core, options.every);
   const { front, internal, socket } = listenersOf(base, core, waysIn, gateway);
   const parts = new Parts([
     { stop: () => core.journal.close() },
@@ -70,7 +72,7 @@ export async function createServer(config: Config, log: Logger, options: ServerO
     { start: () => core.postroom.start() },
     { start: () => core.webhooks?.start() },
     timers,
-    { stop: () => calls?.stop() },
+    asking,
     [{ stop: () => gateway.drain(config.DRAIN_SECONDS) }, ...waysIn.wanted],
   ]);
 
@@ -228,7 +230,22 @@ function waysOutOf(base: Base, { postroom, revocations, webhooks }: Core, every?
   const { config, log, clock, refusals, callerOf, failed } = base;
   const timers = new TimerWheel(failed, every);
   const secrets = [config.JWT_SECRET, config.JWT_PREVIOUS_SECRET].filter(secret => secret !== undefined);
-  const tokens = new Tokens(secrets, config.JWT_PUBLIC_KEY, clock.now, config.MAX_TOKEN_SECONDS);
+  const { JWT_JWKS_URL, AUTH_URL } = config;
+  const { now } = clock;
+  const remoteKeys =
+    JWT_JWKS_URL === undefined
+      ? undefined
+      : new RemoteKeys({ url: JWT_JWKS_URL, now, after: systemAfter, log });
+  const tokens = new Tokens(secrets, config.JWT_PUBLIC_KEY, now, config.MAX_TOKEN_SECONDS, remoteKeys);
+  const sessions =
+    AUTH_URL === undefined
+      ? undefined
+      : new Sessions({
+          url: AUTH_URL,
+          maxRequests: config.AUTH_MAX_REQUESTS,
+          failed: reason => log.warn({ reason }, 'a session could not be asked for; clients get 503'),
+          clock,
+        });
   const calls = callsOf(base);
   const shared = { postroom, timers, log };
   const protocol = new PostroomProtocol(
@@ -256,24 +273,26 @@ function waysOutOf(base: Base, { postroom, revocations, webhooks }: Core, every?
     {
       ...shared,
       tokens,
+      sessions,
       revocations,
       refusals,
       callerOf,
-      now: clock.now,
+      now,
       settings: {
         publicRooms: new Patterns(config.PUBLIC_ROOMS),
         maxRoomsPerConnection: config.MAX_ROOMS_PER_CONNECTION,
         maxConnectionsPerUser: config.MAX_CONNECTIONS_PER_USER,
+        sessionSeconds: config.AUTH_REFRESH_SECONDS,
       },
     },
     [protocol],
     { allowedOrigins: new Patterns(config.ALLOWED_ORIGINS), maxConnections: config.MAX_CONNECTIONS },
   );
-  return { timers, gateway, calls };
+  return { timers, gateway, asking: [remoteKeys, sessions, calls].filter(part => part !== undefined) };
 }
 
 /** Clients' calls to PHP; undefined if PHP takes none. */
-function callsOf({ config, log, version, clock }: Base): Calls | undefined {
+function callsOf({ config, version, clock, refusals }: Base): Calls | undefined {
   const { CALL_URL: url, WEBHOOK_SECRET: key } = config;
   if (url === undefined || key === undefined) return undefined;
   return new Calls({
@@ -285,7 +304,8 @@ function callsOf({ config, log, version, clock }: Base): Calls | undefined {
     maxBytes: config.MAX_NOTIFICATION_BYTES,
     clock,
     after: systemAfter,
-    failed: reason => log.warn({ reason }, 'a call was not answered (CALL_URL)'),
+    // A client can make as many calls fail as it likes; they must not flood the log.
+    failed: reason => refusals.refused('failed call', { reason }),
   });
 }
 

@@ -3,23 +3,28 @@ import type { Socket } from 'node:net';
 import type { Logger } from 'pino';
 import { ANONYMOUS, type Identity, mayJoin, mayPublish } from '../auth/identity.js';
 import type { Revocations } from '../auth/revocations.js';
+import type { SessionAnswer, Sessions, Visitor } from '../auth/sessions.js';
 import { CLOCK_TOLERANCE_SECONDS, TokenError, type Tokens } from '../auth/tokens.js';
 import type { Connection, Peer } from '../core/connection.js';
 import type { Postroom } from '../core/postroom.js';
 import { isRoomName, ROOM_RULE } from '../model/address.js';
 import type { Caller } from '../model/network-address.js';
 import type { Patterns } from '../model/pattern.js';
+import { unavailable } from '../model/problem.js';
 import type { Refusals } from '../model/refusals.js';
 import type { Timer, TimerWheel } from './timer-wheel.js';
 import type { UserAgents } from './user-agents.js';
 
 // A token that lasts longer is checked again after a day.
 const LONGEST_WAIT_SECONDS = 24 * 60 * 60;
+const RETRY_AFTER_SECONDS = 5;
 
 /** The shared parts of all admissions. */
 export interface AdmissionContext {
   readonly postroom: Postroom;
   readonly tokens: Tokens;
+  /** Knows clients by their cookies; undefined if only tokens count. */
+  readonly sessions: Sessions | undefined;
   readonly revocations: Revocations;
   readonly timers: TimerWheel;
   readonly log: Logger;
@@ -33,6 +38,8 @@ export interface AdmissionContext {
     readonly publicRooms: Patterns;
     readonly maxRoomsPerConnection: number;
     readonly maxConnectionsPerUser: number;
+    /** A session without an end is asked for again after so many seconds. */
+    readonly sessionSeconds: number;
   };
 }
 
@@ -48,7 +55,11 @@ export class Admission implements Peer {
   readonly #socket: Socket;
   readonly #forwardedFor: string | undefined;
   readonly userAgent: string | undefined;
+  readonly #origin: string | undefined;
   #identity: Identity = ANONYMOUS;
+  /** The cookies of a client that came without a token. */
+  #cookie: string | undefined;
+  #session: SessionAnswer | undefined;
   #expiry: Timer | undefined;
 
   /** @param headers of the client's request */
@@ -57,6 +68,8 @@ export class Admission implements Peer {
     this.#context = context;
     this.#socket = socket;
     this.#forwardedFor = forwardedFor && String(forwardedFor);
+    this.#origin = headers.origin;
+    if (context.sessions !== undefined) this.#cookie = headers.cookie;
     this.userAgent = context.userAgents.of(headers['user-agent']);
   }
 
@@ -87,23 +100,43 @@ export class Admission implements Peer {
     return user !== undefined && postroom.connectionsOf(user) >= settings.maxConnectionsPerUser;
   }
 
-  /** Takes the client's token. Throws a TokenError, which is logged. */
-  identify(token: string): void {
-    this.#identity = this.#verify(token);
+  /**
+   * What to wait for before `identify` or `renew`: a key of the token, or the backend that knows the session. It never
+   * rejects, and always ends. Undefined if there is nothing to wait for.
+   * @param token undefined if the client has none
+   * @param gone aborts when the client has gone away
+   */
+  prepare(token: string | undefined, gone?: AbortSignal): Promise<void> | undefined {
+    if (token !== undefined) return this.#context.tokens.prepare(token);
+    const visitor = this.#visitor;
+    return (
+      visitor &&
+      this.#context.sessions?.ask(visitor, gone).then(answer => {
+        this.#session = answer;
+      })
+    );
+  }
+
+  /**
+   * Takes the client's token, or its session, which was asked for. Throws a TokenError, which is logged, or a Problem if
+   * it cannot be known now who the client is.
+   */
+  identify(token: string | undefined): void {
+    if (token !== undefined) this.#cookie = undefined;
+    this.#identity = token === undefined ? this.#identityOf(this.#session) : this.#verify(token);
   }
 
   /**
    * Takes a new token for an open connection. If it is for another user, returns `other_user` and changes nothing.
-   * Throws a TokenError, which is logged.
+   * Throws a TokenError, which is logged, or a Problem if the token cannot be checked now.
    */
   renew(connection: Connection, token: string): 'renewed' | 'other_user' | 'too_many_connections' {
     const identity = this.#verify(token);
     if (connection.user !== undefined && identity.user !== connection.user) return 'other_user';
     this.#identity = identity;
+    this.#cookie = undefined;
     if (connection.user === undefined && this.isOneTooMany) return 'too_many_connections';
-    if (identity.user !== undefined)
-      this.#context.postroom.identify(connection, identity.user, identity.info);
-    this.watchExpiry(connection);
+    this.#apply(connection);
     return 'renewed';
   }
 
@@ -130,12 +163,42 @@ export class Admission implements Peer {
     return may;
   }
 
-  /** Closes the connection when the client's current token is over. */
+  /** Takes an open connection out of the rooms that the client may not be in any more. It is told of each. */
+  leaveForbidden(connection: Connection): void {
+    for (const room of connection.rooms)
+      if (!this.allows(room) && !connection.assigned?.has(room))
+        this.#context.postroom.unassign(connection, room);
+  }
+
+  /** Closes the connection when the client's token or session is over. */
   watchExpiry(connection: Connection): void {
-    const { timers, postroom, now } = this.#context;
     this.end();
-    const { expires } = this.#identity;
-    if (expires === undefined) return;
+    if (this.#identity.expires !== undefined) this.#watchEnd(connection, this.#identity.expires);
+    else if (this.#cookie !== undefined && this.#identity !== ANONYMOUS) this.#watchSession(connection);
+  }
+
+  /** Stops watching the token. */
+  end(): void {
+    if (this.#expiry !== undefined) this.#context.timers.remove(this.#expiry);
+    this.#expiry = undefined;
+  }
+
+  get #visitor(): Visitor | undefined {
+    const { address, userAgent } = this;
+    return this.#cookie === undefined
+      ? undefined
+      : { cookie: this.#cookie, origin: this.#origin, userAgent, address };
+  }
+
+  /** Gives an open connection the client's user. */
+  #apply(connection: Connection): void {
+    const { user, info } = this.#identity;
+    if (user !== undefined) this.#context.postroom.identify(connection, user, info);
+    this.watchExpiry(connection);
+  }
+
+  #watchEnd(connection: Connection, expires: number): void {
+    const { timers, postroom, now } = this.#context;
     const secondsLeft = () => expires + CLOCK_TOLERANCE_SECONDS - now() / 1000;
     this.#expiry = {
       dueAt: 0,
@@ -149,21 +212,71 @@ export class Admission implements Peer {
     timers.add(this.#expiry, Math.min(secondsLeft(), LONGEST_WAIT_SECONDS));
   }
 
-  /** Stops watching the token. */
-  end(): void {
-    if (this.#expiry !== undefined) this.#context.timers.remove(this.#expiry);
+  /** Asks for the session again, now and then. */
+  #watchSession(connection: Connection): void {
+    const { timers, settings, log } = this.#context;
+    let isAsking = false;
+    this.#expiry = {
+      dueAt: 0,
+      due: () => {
+        if (!isAsking) {
+          isAsking = true;
+          this.#refresh(connection)
+            .catch(error => log.error({ err: error }, 'a session could not be asked for again'))
+            .finally(() => {
+              isAsking = false;
+            });
+        }
+        return settings.sessionSeconds;
+      },
+    };
+    // Random: thousands that came together must not be asked for together.
+    timers.add(this.#expiry, settings.sessionSeconds * (0.5 + Math.random() / 2));
+  }
+
+  async #refresh(connection: Connection): Promise<void> {
+    const { postroom } = this.#context;
+    await this.prepare(undefined);
+    const answer = this.#session;
+    // A token may have come meanwhile.
+    if (connection.closed || this.#cookie === undefined || answer?.kind === 'failed') return;
+    if (answer?.kind !== 'identity' || answer.identity.user !== connection.user)
+      return postroom.close(connection, 'token_expired');
+    this.#identity = this.#identityOf(answer);
+    this.#apply(connection);
+    this.leaveForbidden(connection);
+  }
+
+  #identityOf(answer: SessionAnswer | undefined): Identity {
+    if (answer === undefined || answer.kind === 'nobody') return ANONYMOUS;
+    if (answer.kind === 'failed')
+      throw unavailable(
+        'The backend (AUTH_URL) cannot say now who this is; come back in a moment.',
+        RETRY_AFTER_SECONDS,
+      );
+    if (answer.kind === 'refused')
+      throw this.#refused(new TokenError('invalid', 'the backend refused the session'));
+    const { identity } = answer;
+    // The backend vouches for the session now, also if the user's tokens were revoked.
+    return { ...identity, issuedAt: identity.issuedAt ?? this.#context.now() / 1000 };
+  }
+
+  /** Logs why a client is refused. */
+  #refused(error: TokenError): TokenError {
+    this.#context.refusals.refused('bad token', { reason: error.message, address: this.address });
+    return error;
   }
 
   #verify(token: string): Identity {
-    const { tokens, revocations, refusals } = this.#context;
+    const { tokens, revocations } = this.#context;
     try {
       const identity = tokens.verify(token);
       if (revocations.isRevoked(identity)) throw new TokenError('invalid', whyRevoked(identity));
       return identity;
     } catch (error) {
-      if (error instanceof TokenError)
-        refusals.refused('bad token', { reason: error.message, address: this.address });
-      throw error;
+      if (!(error instanceof TokenError)) throw error;
+      if (error.fault === 'unavailable') throw unavailable(`${error.message}.`, RETRY_AFTER_SECONDS);
+      throw this.#refused(error);
     }
   }
 
@@ -181,9 +294,10 @@ export class Admission implements Peer {
   }
 
   #whyForbidden(): string {
-    const { expires, rooms } = this.#identity;
-    if (expires === undefined) return 'This room needs a token whose "rooms" allows it.';
-    return rooms.isEmpty ? 'The token has no "rooms".' : 'The token\'s "rooms" does not allow this room.';
+    const { rooms } = this.#identity;
+    if (this.#identity === ANONYMOUS) return 'This room needs a token whose "rooms" allows it.';
+    const what = this.#cookie === undefined ? 'token' : 'session';
+    return rooms.isEmpty ? `The ${what} has no "rooms".` : `The ${what}'s "rooms" does not allow this room.`;
   }
 }
 

@@ -90,33 +90,38 @@ export class Gateway {
     for (const socket of this.#sockets) socket.destroy();
   }
 
-  /** Checks the token first: a client with a bad token must not wait. */
   #admit(upgrade: Upgrade, opening: Opening): void {
+    const { request, socket } = upgrade;
+    const admission = new Admission(this.#context, socket, request.headers);
+    const gone = new AbortController();
+    const leave = () => gone.abort();
+    const asked = admission.prepare(opening.token, gone.signal);
+    if (asked === undefined) return this.#check(upgrade, opening, admission);
+    socket.once('close', leave);
+    asked
+      .then(() => {
+        socket.off('close', leave);
+        this.#enterLater(upgrade, () => this.#check(upgrade, opening, admission));
+      })
+      .catch(error => this.#fail(socket, error));
+  }
+
+  /** Checks the token before the client waits for its past: one with a bad token must not wait. */
+  #check(upgrade: Upgrade, opening: Opening, admission: Admission): void {
     const { postroom } = this.#context;
     const { token, since } = opening;
-    const admission = this.#admission(upgrade, token);
-    if (since === undefined || admission instanceof TokenError || !postroom.isAhead(since))
-      return opening.open(upgrade, admission);
+    const identified = identify(admission, token);
+    if (since === undefined || identified instanceof TokenError || !postroom.isAhead(since))
+      return opening.open(upgrade, identified);
     postroom
       .catchUp(since)
-      .then(() =>
-        this.#turns.wait({
-          // The token is checked again: it may have been revoked meanwhile.
-          goOn: () => this.#enter(upgrade, () => opening.open(upgrade, this.#admission(upgrade, token))),
-        }),
-      )
+      // The token is checked again: it may have been revoked meanwhile.
+      .then(() => this.#enterLater(upgrade, () => opening.open(upgrade, identify(admission, token))))
       .catch(error => this.#fail(upgrade.socket, error));
   }
 
-  #admission({ request, socket }: Upgrade, token: string | undefined): Admission | TokenError {
-    const admission = new Admission(this.#context, socket, request.headers);
-    try {
-      if (token !== undefined) admission.identify(token);
-      return admission;
-    } catch (error) {
-      if (error instanceof TokenError) return error;
-      throw error;
-    }
+  #enterLater(upgrade: Upgrade, goOn: () => void): void {
+    this.#turns.wait({ goOn: () => this.#enter(upgrade, goOn) });
   }
 
   /** Goes on with a client that may have waited. Never throws. */
@@ -126,7 +131,8 @@ export class Gateway {
       if (this.#isClosing) this.#refuse(request, socket, shuttingDown());
       else if (!socket.destroyed) goOn();
     } catch (error) {
-      this.#fail(socket, error);
+      if (error instanceof Problem) this.#refuse(request, socket, error);
+      else this.#fail(socket, error);
     }
   }
 
@@ -173,6 +179,17 @@ export class Gateway {
   #fail(socket: Socket, error: unknown): void {
     this.#context.log.error({ err: error }, 'a connection could not be opened');
     socket.destroy();
+  }
+}
+
+/** Returns the error of a wrong token: the protocol reports it. */
+function identify(admission: Admission, token: string | undefined): Admission | TokenError {
+  try {
+    admission.identify(token);
+    return admission;
+  } catch (error) {
+    if (error instanceof TokenError) return error;
+    throw error;
   }
 }
 

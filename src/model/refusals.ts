@@ -8,6 +8,7 @@ const KINDS = [
   'unknown path',
   'refused room',
   'refused publish',
+  'failed call',
 ] as const;
 
 /** Why strangers are refused. */

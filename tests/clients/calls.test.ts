@@ -16,7 +16,7 @@ afterEach(() => {
 /** A backend that is called, and the settings of a server that calls it. */
 async function backend(answer: Answer) {
   const asked: { body: string; call: unknown }[] = [];
-  let waiting: (() => void)[] = [];
+  const waiting: (() => void)[] = [];
   const server = createServer(async (request, response) => {
     let body = '';
     for await (const chunk of request) body += chunk;
@@ -100,7 +100,7 @@ describe('a call', () => {
         ref: 1,
         message: expect.not.stringMatching(/hush|Fatal/),
       });
-      expect(server.logged.filter(({ msg }) => /a call was not answered/.test(msg))).toHaveLength(1);
+      expect(server.logged.filter(({ kind }) => kind === 'failed call')).toHaveLength(1);
       expect(php.asked).toHaveLength(1);
     },
   );

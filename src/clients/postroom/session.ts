@@ -5,6 +5,7 @@ import type { Connection } from '../../core/connection.js';
 import type { Postroom } from '../../core/postroom.js';
 import type { CloseReason } from '../../model/close.js';
 import { isNear } from '../../model/near.js';
+import { Problem } from '../../model/problem.js';
 import type { FairTurns } from '../../model/turns.js';
 import type { Admission } from '../admission.js';
 import { MessageError } from '../message-error.js';
@@ -111,7 +112,7 @@ class Session implements Timer {
   #errors = 0;
   /** Frames that wait while this node catches up, or while others have their turn. */
   #held: HeldFrames | undefined;
-  #isCatchingUp = false;
+  #isWaiting = false;
   #hasWaited = false;
 
   constructor(
@@ -210,7 +211,7 @@ class Session implements Timer {
       return;
     }
     this.#take(...next);
-    if (!this.#isCatchingUp) this.#context.turns.wait(this);
+    if (!this.#isWaiting) this.#context.turns.wait(this);
   }
 
   #fail(error: unknown): void {
@@ -244,7 +245,7 @@ class Session implements Timer {
         this.#leave(frame.room);
         return this.#send(unsubscribedFrame(frame.room, frame.ref));
       case 'token':
-        return this.#renew(frame.token, frame.ref);
+        return this.#renewWhenPrepared(frame.token, frame.ref);
       case 'ping':
         return this.#send(pongFrame(frame.ref));
       case 'publish':
@@ -279,16 +280,20 @@ class Session implements Timer {
     this.#subscribeNow(room, since, ref);
   }
 
-  /** The client's later frames wait too, so they keep their order. A connection may do this once. */
+  /** A connection may do this once. */
   #subscribeLater(room: string, since: string, ref: Ref): void {
     this.#hasWaited = true;
-    this.#isCatchingUp = true;
+    this.#goOnAfter(this.#context.postroom.catchUp(since), () => this.#subscribeNow(room, since, ref));
+  }
+
+  /** The client's later frames wait too, so they keep their order. */
+  #goOnAfter(something: Promise<void>, goOn: () => void): void {
+    this.#isWaiting = true;
     this.#hold();
-    this.#context.postroom
-      .catchUp(since)
+    something
       .then(() => {
-        this.#isCatchingUp = false;
-        if (!this.#connection.closed) this.#subscribeNow(room, since, ref);
+        this.#isWaiting = false;
+        if (!this.#connection.closed) goOn();
         this.#context.turns.wait(this);
       })
       .catch(error => this.#fail(error));
@@ -319,6 +324,12 @@ class Session implements Timer {
     this.#context.log.debug({ connection: this.#connection.id, room }, 'left');
   }
 
+  #renewWhenPrepared(token: string, ref: Ref): void {
+    const prepared = this.#admission.prepare(token);
+    if (prepared === undefined) this.#renew(token, ref);
+    else this.#goOnAfter(prepared, () => this.#renew(token, ref));
+  }
+
   #renew(token: string, ref: Ref): void {
     const admission = this.#admission;
     try {
@@ -329,16 +340,14 @@ class Session implements Timer {
         );
       if (result === 'too_many_connections') return this.#close(result);
     } catch (error) {
+      // The old token holds on.
+      if (error instanceof Problem) return this.#send(errorFrame('unavailable', error.message, { ref }));
       if (!(error instanceof TokenError)) throw error;
       this.#send(errorFrame('invalid_token', `${error.message}.`, { ref }));
       return this.#close(closeReasonOf(error));
     }
     this.#send(tokenFrame(admission.expires, ref));
-    for (const room of this.#connection.rooms) {
-      if (admission.allows(room) || this.#connection.assigned?.has(room)) continue;
-      this.#leave(room);
-      this.#send(unsubscribedFrame(room));
-    }
+    admission.leaveForbidden(this.#connection);
   }
 
   #send(frame: Buffer): void {
