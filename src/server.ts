@@ -20,7 +20,7 @@ import { Patterns } from './model/pattern.js';
 import { reasonOf } from './model/reason.js';
 import { Refusals } from './model/refusals.js';
 import { FairTurns, inTurns } from './model/turns.js';
-import { Control, createApp, type SourceReport } from './ops/index.js';
+import { type BackendReport, Control, createApp, type SourceReport } from './ops/index.js';
 import { Parts } from './parts.js';
 import { Intake, NotifyEndpoint, sources, WantedSource } from './sources/index.js';
 import { DataDirectory, type Stores, storesOf } from './storage/index.js';
@@ -56,8 +56,9 @@ export async function createServer(config: Config, log: Logger, options: ServerO
   const base = baseOf(config, log, options, stopping.signal);
   const core = await coreOf(base);
   const waysIn = waysInOf(base, core);
-  const { timers, gateway, asking } = waysOutOf(base, core, options.every);
-  const { front, internal, socket } = listenersOf(base, core, waysIn, gateway);
+  const waysOut = waysOutOf(base, core, options.every);
+  const { timers, gateway, asking } = waysOut;
+  const { front, internal, socket } = listenersOf(base, core, waysIn, waysOut);
   const parts = new Parts([
     { stop: () => core.journal.close() },
     { stop: () => core.stores.stop() },
@@ -110,6 +111,7 @@ export async function createServer(config: Config, log: Logger, options: ServerO
 type Base = ReturnType<typeof baseOf>;
 type Core = Awaited<ReturnType<typeof coreOf>>;
 type WaysIn = ReturnType<typeof waysInOf>;
+type WaysOut = ReturnType<typeof waysOutOf>;
 
 /** Things that all parts need. */
 function baseOf(
@@ -288,7 +290,8 @@ function waysOutOf(base: Base, { postroom, revocations, webhooks }: Core, every?
     [protocol],
     { allowedOrigins: new Patterns(config.ALLOWED_ORIGINS), maxConnections: config.MAX_CONNECTIONS },
   );
-  return { timers, gateway, asking: [remoteKeys, sessions, calls].filter(part => part !== undefined) };
+  const asking = [remoteKeys, sessions, calls].filter(part => part !== undefined);
+  return { timers, gateway, sessions, calls, asking };
 }
 
 /** Clients' calls to PHP; undefined if PHP takes none. */
@@ -318,9 +321,10 @@ interface Side {
   readonly gateway: Gateway | undefined;
 }
 
-function listenersOf(base: Base, core: Core, waysIn: WaysIn, gateway: Gateway) {
+function listenersOf(base: Base, core: Core, waysIn: WaysIn, waysOut: WaysOut) {
   const { config, keys } = base;
-  const listen = (side: Side) => listenerOf(side, base, core, waysIn);
+  const { gateway } = waysOut;
+  const listen = (side: Side) => listenerOf(side, base, core, waysIn, waysOut);
   const inside = { page: false, gateway: undefined };
   return {
     front: listen({
@@ -356,6 +360,7 @@ function listenerOf(
   base: Base,
   core: Core,
   waysIn: WaysIn,
+  waysOut: WaysOut,
 ): Listener {
   const { config, log, version, callerOf, refusals } = base;
   const { postroom, control } = core;
@@ -369,7 +374,7 @@ function listenerOf(
       postroom,
       keys,
       version,
-      webhooks: core.webhooks && (() => core.webhooks?.status),
+      backend: () => backendReport(core, waysOut),
       sources: () => reportsOf(waysIn, postroom, config.NOTIFY_SOCKET !== undefined),
       detailed: notify !== undefined,
       page,
@@ -388,4 +393,15 @@ function reportsOf({ http, socket, wanted }: WaysIn, { open }: Postroom, hasSock
   if (hasSocket) reports['unix-socket'] = report(socket);
   for (const source of wanted) reports[source.name] = source.status();
   return reports;
+}
+
+/** How it goes with what is asked of the backend. */
+function backendReport({ webhooks }: Core, { calls, sessions }: WaysOut): BackendReport {
+  return {
+    ...(webhooks && { webhooks: webhooks.status }),
+    ...(calls && { calls: { running: calls.running, answered: calls.answered, failed: calls.failures } }),
+    ...(sessions && {
+      sessions: { running: sessions.running, waiting: sessions.waiting, failed: sessions.failures },
+    }),
+  };
 }

@@ -371,7 +371,10 @@ export class Postroom {
   }
 
   #nodes() {
-    return this.#cluster.nodes().map(({ node, report }) => ({ node, ...readNodeReport(report) }));
+    return this.#cluster.nodes().map(({ node, report }) => {
+      const { connections, lagMs } = readNodeReport(report);
+      return { node, connections, lagMs };
+    });
   }
 
   #deliver(entry: Entry): void {

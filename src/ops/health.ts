@@ -22,10 +22,12 @@ export interface SourceReport {
   readonly lastError?: { readonly at: string; readonly reason: string } | undefined;
 }
 
-/** The state of the webhooks. */
-export interface WebhooksReport {
-  /** Present if the last request was not taken. */
-  readonly lastError?: { readonly at: string; readonly reason: string };
+/** What this server asks of the backend, and how that goes. Parts that are not set up are missing. */
+export interface BackendReport {
+  /** `lastError` is present if the last request was not taken. */
+  readonly webhooks?: { readonly lastError?: { readonly at: string; readonly reason: string } };
+  readonly calls?: { readonly running: number; readonly answered: number; readonly failed: number };
+  readonly sessions?: { readonly running: number; readonly waiting: number; readonly failed: number };
 }
 
 export interface HealthOptions {
@@ -33,8 +35,7 @@ export interface HealthOptions {
   readonly keys: Publishers;
   readonly version: string;
   readonly sources: () => Record<string, SourceReport>;
-  /** Undefined if there are no webhooks. */
-  readonly webhooks: (() => WebhooksReport | undefined) | undefined;
+  readonly backend: () => BackendReport;
   readonly refusals: Refusals;
   /** Whether callers with a key get the detailed report here. */
   readonly detailed: boolean;
@@ -73,7 +74,7 @@ export function healthRouter(options: HealthOptions): Router {
   function overall(): string {
     const { status } = postroom;
     if (status !== 'ok') return status;
-    const areTaken = options.webhooks?.()?.lastError === undefined;
+    const areTaken = options.backend().webhooks?.lastError === undefined;
     return areTaken && Object.values(options.sources()).every(source => source.connected) ? 'ok' : 'degraded';
   }
 
@@ -84,7 +85,7 @@ export function healthRouter(options: HealthOptions): Router {
       uptimeSeconds: Math.round(process.uptime()),
       ...postroom.stats,
       sources: options.sources(),
-      webhooks: options.webhooks?.(),
+      ...options.backend(),
       refusals: options.refusals.counts,
       eventLoopDelayMs: {
         mean: delay(loopDelay.mean),

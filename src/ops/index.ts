@@ -1,3 +1,3 @@
 export { createApp } from './app.js';
-export type { SourceReport } from './health.js';
+export type { BackendReport, SourceReport } from './health.js';
 export { Control } from './control/control.js';

@@ -95,7 +95,7 @@ describe('health', () => {
       keys: new PublisherKeys([KEY]),
       version: '0',
       sources: () => ({}),
-      webhooks: undefined,
+      backend: () => ({}),
       detailed: true,
       page: false,
       callerOf: () => '127.0.0.1',
