@@ -3,7 +3,8 @@
 declare(strict_types=1);
 
 /**
- * Posts notifications to a Postroom server, asks it who is there, and signs the tokens that its browsers need.
+ * Posts notifications to a Postroom server, asks it who is there, signs the tokens that its browsers need, and
+ * checks the webhooks and calls that it sends to PHP.
  *
  *     $postroom = new Postroom('http://127.0.0.1:8080', $key);
  *     $postroom->toRoom('orders', 'order.paid', ['order' => 42]);
@@ -33,6 +34,7 @@ class Postroom
         'restMs' => 1000,          // after a failed call: so long, further calls fail at once; 0: never
         'socket' => null,          // path of a Unix socket to connect to, instead of the URL's host
         'jwtSecret' => null,       // the server's JWT_SECRET, for token()
+        'webhookSecret' => null,   // the server's WEBHOOK_SECRET, for verifyWebhook()
         'onError' => 'throw',      // or 'log' (error_log), or a callable that gets the PostroomException
         'curl' => [],              // further CURLOPT_… => value, for a CA file, say
     ];
@@ -47,6 +49,7 @@ class Postroom
     private const MAX_BACKOFF_MS = 2000;
     private const MAX_RETRY_AFTER_SECONDS = 86400;
     private const MIN_SECRET_BYTES = 32;
+    private const MIN_WEBHOOK_SECRET_BYTES = 24;
     /** The server's MAX_TOKEN_SECONDS, if nobody changed it: 366 days. */
     private const MAX_TTL_SECONDS = 366 * 24 * 60 * 60;
 
@@ -570,6 +573,53 @@ class Postroom
         return $signed . '.' . self::base64url(hash_hmac('sha256', $signed, $secret, true));
     }
 
+    /**
+     * Checks that a webhook or a call came from the server, unchanged and just now, and returns its body, decoded:
+     * `['events' => [...]]` of a webhook; `event`, `data`, `connection` and `user` of a call. Needs the option
+     * `webhookSecret`. Any sender by the Standard Webhooks specification is understood.
+     *
+     *     $postroom->verifyWebhook(file_get_contents('php://input'), getallheaders());
+     *
+     * @param string $body             the raw body of the request, as it came
+     * @param array  $headers          all its headers, as getallheaders(), $_SERVER or a framework has them
+     * @param int    $toleranceSeconds how far the clocks of the server and of this machine may be apart
+     *
+     * @throws PostroomException        with the code `invalid_webhook`: answer 401, and do nothing else; always
+     *                                  thrown, whatever `onError` says
+     * @throws InvalidArgumentException for a secret that cannot be right
+     */
+    public function verifyWebhook(string $body, array $headers, int $toleranceSeconds = 300): array
+    {
+        $id = self::webhookHeader($headers, 'id');
+        $timestamp = self::webhookHeader($headers, 'timestamp');
+        $signature = 'v1,' . base64_encode(hash_hmac('sha256', "$id.$timestamp.$body", $this->webhookKey(), true));
+        $isSigned = false;
+        // While a secret is changed, a sender may sign with both.
+        foreach (explode(' ', self::webhookHeader($headers, 'signature')) as $given) {
+            $isSigned = hash_equals($signature, $given) || $isSigned;
+        }
+        if (!$isSigned) {
+            throw self::notAWebhook(
+                'No signature fits. Either another secret signed it, or the body is not as it came: give the raw body.'
+            );
+        }
+        $age = preg_match('/^\d{1,12}$/D', $timestamp) === 1 ? time() - (int) $timestamp : PHP_INT_MAX;
+        if (abs($age) > $toleranceSeconds) {
+            throw self::notAWebhook(sprintf(
+                'It was signed more than %d seconds %s; are the clocks of both machines right?',
+                $toleranceSeconds,
+                $age > 0 ? 'ago' : 'in the future'
+            ));
+        }
+        // Integers beyond 64 bits would lose digits as floats.
+        $parsed = json_decode($body, true, 512, JSON_BIGINT_AS_STRING);
+        if (!is_array($parsed)) {
+            throw self::notAWebhook('It is signed, but its body is no JSON object.');
+        }
+
+        return $parsed;
+    }
+
     /** A copy opens a connection of its own. */
     public function __clone()
     {
@@ -586,6 +636,43 @@ class Postroom
     public function __debugInfo(): array
     {
         return ['place' => $this->place, 'key' => $this->key === null ? null : '(hidden)'];
+    }
+
+    /** The key that the webhook secret stands for. */
+    private function webhookKey(): string
+    {
+        $secret = $this->options['webhookSecret'];
+        $key = is_string($secret) && preg_match('/^whsec_(.+)$/D', trim($secret), $match) === 1
+            ? base64_decode($match[1], true)
+            : false;
+        if ($key === false || strlen($key) < self::MIN_WEBHOOK_SECRET_BYTES) {
+            throw new InvalidArgumentException(sprintf(
+                'Postroom: verifyWebhook() needs the option webhookSecret, the WEBHOOK_SECRET of the server: whsec_'
+                . ' and the base64 of %d bytes or more.',
+                self::MIN_WEBHOOK_SECRET_BYTES
+            ));
+        }
+
+        return $key;
+    }
+
+    /** One of the three headers `webhook-…`, however the names are written, and in whatever way values are kept. */
+    private static function webhookHeader(array $headers, string $name): string
+    {
+        foreach ($headers as $header => $value) {
+            if (in_array(strtolower((string) $header), ["webhook-$name", "http_webhook_$name"], true)) {
+                $value = is_array($value) ? reset($value) : $value;
+                if (is_int($value) || (is_string($value) && $value !== '')) {
+                    return (string) $value;
+                }
+            }
+        }
+        throw self::notAWebhook("The header webhook-$name is missing, so this is no webhook of Postroom.");
+    }
+
+    private static function notAWebhook(string $detail): PostroomException
+    {
+        return new PostroomException($detail, 'invalid_webhook');
     }
 
     private function sendTo(string $field, $address, string $event, $data, array $options): ?array
@@ -1035,8 +1122,8 @@ class Postroom
  *
  * Codes are those of the server (`invalid_notification`, `unauthorized`, `unavailable`, …; docs/protocol.md),
  * and of this client: `connection_failed` and `timeout` (both PostroomConnectionException), `invalid_data`
- * (cannot be encoded as JSON), `unexpected_answer` (that was not Postroom). Where the client refuses arguments
- * itself, the code is the server's, and the status 0.
+ * (cannot be encoded as JSON), `unexpected_answer` (that was not Postroom), `invalid_webhook` (a request whose
+ * signature does not hold). Where the client refuses arguments itself, the code is the server's, and the status 0.
  */
 class PostroomException extends RuntimeException
 {
