@@ -22,16 +22,20 @@ if ($_SERVER['REQUEST_METHOD'] === 'POST') {
         http_response_code(401);
         exit($error->getDetail());
     }
+    if ($call['event'] !== 'cart.add') {
+        http_response_code(404);   // the browser gets the error call_failed
+        exit;
+    }
     header('Content-Type: application/json');
-    echo json_encode(answer($call, $database, $postroom), JSON_THROW_ON_ERROR);
+    echo json_encode(added($call, $database, $postroom), JSON_THROW_ON_ERROR);
     exit;
 }
 
 /** What the browser gets as the result. `user` is who its session says it is; null is a visitor. */
-function answer(array $call, PDO $database, Postroom $postroom): array
+function added(array $call, PDO $database, Postroom $postroom): array
 {
     $item = $call['data']['item'] ?? null;
-    if ($call['event'] !== 'cart.add' || $call['user'] === null) {
+    if ($call['user'] === null) {
         return ['error' => 'Log in first.'];
     }
     if (!is_string($item) || !isset(PRICES[$item])) {

@@ -1,5 +1,5 @@
 import { spawnSync } from 'node:child_process';
-import { accessSync, constants, existsSync } from 'node:fs';
+import { accessSync, constants, existsSync, readdirSync } from 'node:fs';
 import { delimiter, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { describe, it } from '@jest/globals';
@@ -11,6 +11,8 @@ export type Program =
   | 'php-amqplib'
   | 'php-predis'
   | 'php-rdkafka'
+  | 'php-fpm'
+  | 'php-sqlite'
   | 'chromium'
   | 'curl'
   | 'prlimit'
@@ -59,6 +61,10 @@ const requirements: Record<Program, Requirement> = {
   // No package has the extension: tests/support/rdkafka-ffi.php replaces it.
   'php-rdkafka': installed('php with FFI and librdkafka', 'php-cli librdkafka1', () =>
     runsPhp('extension_loaded("rdkafka") || FFI::cdef("int rd_kafka_version(void);", "librdkafka.so.1")'),
+  ),
+  'php-fpm': installed('php-fpm', 'php-fpm php-curl', () => isInPath(/^php-fpm([78]\.\d)?$/)),
+  'php-sqlite': installed('php with pdo_sqlite', 'php-cli php-sqlite3', () =>
+    runsPhp('extension_loaded("pdo_sqlite")'),
   ),
   chromium: installed('chromium', 'chromium', () => chromiumPath() !== undefined),
   prlimit: installed('prlimit', 'util-linux', () => inPath('prlimit') !== undefined),
@@ -109,8 +115,20 @@ export function rabbitmqPath(): string | undefined {
 
 /** Where a program is. Debian keeps some programs out of the PATH of users other than root; it finds these too. */
 export function inPath(program: string): string | undefined {
-  const folders = [...(process.env.PATH ?? '').split(delimiter), '/usr/sbin'];
-  return folders.map(folder => join(folder, program)).find(isExecutable);
+  return folders()
+    .map(folder => join(folder, program))
+    .find(isExecutable);
+}
+
+/** For a program whose name has a version. */
+function isInPath(name: RegExp): boolean {
+  return folders()
+    .filter(existsSync)
+    .some(folder => readdirSync(folder).some(program => name.test(program)));
+}
+
+function folders(): string[] {
+  return [...(process.env.PATH ?? '').split(delimiter), '/usr/sbin'];
 }
 
 function installed(name: string, packages: string, isThere: () => boolean): Requirement {

@@ -33,7 +33,8 @@ room.onstate = state => {
 };
 room.onlost = () => location.reload();
 room.onerror = ({ code, message }) => {
-  if (code === 4501) location.href = '../login.php'; // auth.php answered 401
+  if (code === 4501)
+    location.href = '../login.php'; // auth.php answered 401
   else note.textContent = message;
 };
 
@@ -85,5 +86,6 @@ function stopsTyping(user) {
 
 function tellTyping() {
   const users = [...typing.keys()];
-  note.textContent = users.length === 0 ? '' : `${users.join(', ')} ${users.length === 1 ? 'is' : 'are'} typing…`;
+  note.textContent =
+    users.length === 0 ? '' : `${users.join(', ')} ${users.length === 1 ? 'is' : 'are'} typing…`;
 }
