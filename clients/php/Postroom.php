@@ -526,12 +526,18 @@ class Postroom
      * @param int               $ttlSeconds how long it holds, in seconds from now, not a time
      * @param array|object|null $info       what the members of a presence room see of the user, such as
      *                                      `['name' => 'Li']`: an object in JSON, of up to 1,024 bytes
+     * @param string[]          $publish    rooms that the browser may publish into, as `rooms`
      *
      * @throws InvalidArgumentException for a secret under 32 bytes, or claims that no server takes; always
      *                                  thrown, whatever `onError` says
      */
-    public function token($userId, array $rooms = [], int $ttlSeconds = 3600, $info = null): string
-    {
+    public function token(
+        $userId,
+        array $rooms = [],
+        int $ttlSeconds = 3600,
+        $info = null,
+        array $publish = []
+    ): string {
         $secret = $this->options['jwtSecret'];
         if (!is_string($secret) || strlen($secret) < self::MIN_SECRET_BYTES) {
             throw new InvalidArgumentException(sprintf(
@@ -542,7 +548,7 @@ class Postroom
         if ($userId !== null && !is_int($userId) && (!is_string($userId) || $userId === '')) {
             throw new InvalidArgumentException('Postroom: the user of a token is a string, an integer or null.');
         }
-        if ($rooms !== array_filter($rooms, 'is_string')) {
+        if ($rooms !== array_filter($rooms, 'is_string') || $publish !== array_filter($publish, 'is_string')) {
             throw new InvalidArgumentException('Postroom: the rooms of a token are a list of strings.');
         }
         if ($ttlSeconds < 1) {
@@ -562,6 +568,9 @@ class Postroom
         }
         if ($info !== null) {
             $claims['info'] = self::checkedInfo($info);
+        }
+        if ($publish !== []) {
+            $claims['publish'] = array_values($publish);
         }
         try {
             $payload = json_encode($claims, self::JSON);

@@ -56,6 +56,18 @@ describeWith(['php'], 'PHP client: tokens', () => {
     expect(JSON.parse(claims)).toMatchObject({ sub: '42', rooms: ['a'], exp: expect.any(Number) });
   });
 
+  it('says where the browser may publish', async () => {
+    const token = await php<string>(
+      `return $postroom->token(42, [], 60, null, array_filter(['', 'chat.*']));`,
+      { options },
+    );
+    const claims = JSON.parse(Buffer.from(token.split('.')[1] ?? '', 'base64url').toString());
+    expect(claims).toMatchObject({ sub: '42', rooms: [], publish: ['chat.*'] });
+    const server = await startServer();
+    const client = await connect(server.ws(`/ws?token=${token}`));
+    expect(await client.next()).toMatchObject({ type: 'welcome', user: '42' });
+  });
+
   it('a server takes one with info', async () => {
     const server = await startServer();
     const token = await php<string>(`return $postroom->token(42, [], 60, ['name' => 'Li']);`, { options });
@@ -79,6 +91,7 @@ describeWith(['php'], 'PHP client: tokens', () => {
     ['an empty user', options, `''`, /user/],
     ['a float for a user', options, `1.5`, /user/],
     ['rooms that are no strings', options, `42, [7]`, /rooms/],
+    ['rooms to publish into that are no strings', options, `42, [], 60, null, [7]`, /rooms/],
     ['rooms that are not UTF-8', options, `42, ["\\xff"]`, /UTF-8/],
     ['info that is a list', options, `42, [], 60, ['Li']`, /info/],
     ['info that is text', options, `42, [], 60, '{"name":"Li"}'`, /info/],
