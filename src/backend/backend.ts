@@ -104,9 +104,14 @@ export class Backend {
     });
   }
 
-  /** Ends all requests: their answers are broken. */
+  /** Ends all requests: their answers are broken, for this reason. */
+  end(reason: string): void {
+    for (const end of this.#ends) end(reason, false);
+  }
+
+  /** Ends all requests, and closes the connections. */
   stop(): void {
-    for (const end of this.#ends) end('The server is stopping.', false);
+    this.end('The server is stopping.');
     this.#agent.destroy();
   }
 

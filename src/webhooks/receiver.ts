@@ -44,6 +44,11 @@ export class Receiver {
     throw new Error(`WEBHOOK_URL answered ${status}.${hint}`);
   }
 
+  /** Ends a request that is under way: `post` rejects. */
+  end(reason: string): void {
+    this.#backend.end(reason);
+  }
+
   stop(): void {
     this.#backend.stop();
   }

@@ -139,14 +139,14 @@ export class Sender {
   /** Sends the oldest events. Resolves to false if there are none. Rejects if they were not taken. */
   async #sendNext(): Promise<boolean> {
     await this.#giveUpTooMany();
-    const { queue, batches, receiver } = this.#options;
+    const { queue, batches } = this.#options;
     const begun = await batches.get(BATCH);
     const found = begun === undefined ? fitting(await queue.head(MAX_EVENTS)) : await queue.get(begun.events);
     const events = await this.#giveUpOld(found);
     if (events.length > 0) {
       const batch = begun ?? { id: `msg_${randomUUID()}`, events: events.map(({ id }) => id) };
       if (begun === undefined) await batches.put(BATCH, batch);
-      await receiver.post(batch.id, bodyOf(events));
+      await this.#post(batch.id, bodyOf(events));
       this.#failures = 0;
       this.#lastError = undefined;
       this.#taken += events.length;
@@ -154,6 +154,23 @@ export class Sender {
     }
     if (begun !== undefined || events.length > 0) await batches.remove(BATCH);
     return begun !== undefined || found.length > 0;
+  }
+
+  /** Keeps the lease meanwhile: PHP may take longer than it lasts. If another node has it, that one sends. */
+  async #post(id: string, body: string): Promise<void> {
+    const { lease, receiver } = this.#options;
+    const end = () => receiver.end('Another node sends now.');
+    const timer = setInterval(() => {
+      lease.hold().then(
+        isOurs => isOurs || end(),
+        () => lease.isHeld || end(),
+      );
+    }, LOOK_MS);
+    try {
+      await receiver.post(id, body);
+    } finally {
+      clearInterval(timer);
+    }
   }
 
   /** Gives up events that are too old. Resolves to the others. */
