@@ -3,7 +3,7 @@ import { backoff } from '../model/backoff.js';
 import { pause } from '../model/pause.js';
 import { reasonOf } from '../model/reason.js';
 import type { Lease, Store } from '../storage/store.js';
-import { bodyOf, weigh, type WebhookEvent } from './event.js';
+import { bodyOf, type WebhookEvent, weigh } from './event.js';
 import type { EventQueue } from './queue.js';
 import type { Receiver } from './receiver.js';
 
@@ -189,7 +189,13 @@ export class Sender {
     while (this.#bytes > retentionBytes && !this.#stopping.signal.aborted) {
       const oldest = await queue.head(PAGE);
       if (oldest.length === 0) return this.#measure(true);
-      await this.#giveUp(oldest);
+      let left = this.#bytes;
+      const isLast = (event: WebhookEvent) => {
+        left -= weigh(event);
+        return left <= retentionBytes;
+      };
+      const last = oldest.findIndex(isLast);
+      await this.#giveUp(last < 0 ? oldest : oldest.slice(0, last + 1));
     }
   }
 
