@@ -14,6 +14,15 @@ export interface Report {
       readonly lagMs: number;
     }[];
   };
+  /** Present if there is a WEBHOOK_URL. */
+  readonly webhooks?: {
+    readonly sending: boolean;
+    readonly waiting?: number;
+    readonly taken: number;
+    readonly failed: number;
+    readonly dropped: number;
+    readonly lastError?: { readonly at: string; readonly reason: string };
+  };
   readonly sources: Readonly<Record<string, SourceReport | undefined>>;
 }
 
