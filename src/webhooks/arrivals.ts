@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import type { RoomMember } from '../core/presence/members.js';
 import type { Tracker } from '../core/presence/tracker.js';
 import type { After, Clock } from '../model/clock.js';
+import { inTurns, nextTurn } from '../model/turns.js';
 import type { Lease, Store } from '../storage/store.js';
 
 const GROUP = 200;
@@ -67,7 +68,7 @@ export class Arrivals {
 
   /** A node that begins to send compares everything. */
   #check(): void {
-    const { lease, clock, tracker, failed } = this.#options;
+    const { lease, clock, failed } = this.#options;
     const isSettled = clock.elapsed() >= this.#settledAt;
     const wasSettled = this.#isSettled;
     this.#isSettled = isSettled;
@@ -76,9 +77,7 @@ export class Arrivals {
       this.#due.clear();
       return;
     }
-    if (!this.#wasOwner)
-      for (const { room, user, isPresent } of tracker.members.all())
-        if (isPresent) this.#add(room.name, user);
+    if (!this.#wasOwner) void this.#addPresent();
     const isNew = !this.#wasOwner || !wasSettled;
     this.#wasOwner = true;
     if (isSettled && isNew)
@@ -89,12 +88,21 @@ export class Arrivals {
     this.#compare();
   }
 
+  async #addPresent(): Promise<void> {
+    await inTurns(this.#options.tracker.members.all(), ({ room, user, isPresent }) => {
+      if (isPresent) this.#add(room.name, user);
+    });
+    this.#compare();
+  }
+
   async #addTold(): Promise<void> {
     for (let from = ''; !this.#isStopped; ) {
       const page = await this.#options.told.range(from, END, PAGE);
       for (const [key, { room, user }] of page) this.#due.set(key, { room, user });
       if (page.length < PAGE) break;
       from = `${page.at(-1)?.[0]}\0`;
+      // The disk answers at once.
+      await nextTurn();
     }
     this.#compare();
   }
@@ -114,6 +122,7 @@ export class Arrivals {
       const group = this.#takeGroup();
       const results = await Promise.allSettled(group.map(([key, arrival]) => this.#compareOne(key, arrival)));
       const failure = results.find(result => result.status === 'rejected');
+      await nextTurn();
       if (failure === undefined) continue;
       // They are tried again at the next check.
       group.forEach(([key, arrival], index) => {

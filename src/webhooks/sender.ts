@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { backoff } from '../model/backoff.js';
 import { pause } from '../model/pause.js';
 import { reasonOf } from '../model/reason.js';
+import { nextTurn } from '../model/turns.js';
 import type { Lease, Store } from '../storage/store.js';
 import { bodyOf, type WebhookEvent, weigh } from './event.js';
 import type { EventQueue } from './queue.js';
@@ -226,6 +227,8 @@ export class Sender {
       bytes += bytesOf(page);
       id = page.at(-1)?.id ?? id;
       if (page.length < PAGE) break;
+      // The disk answers at once.
+      await nextTurn();
     }
     this.#waiting = events;
     this.#bytes = bytes;
