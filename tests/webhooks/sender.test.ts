@@ -2,7 +2,9 @@ import type { ServerResponse } from 'node:http';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import { describe, expect, it } from '@jest/globals';
+import { MemoryStores } from '../../src/storage/memory.js';
 import type { Lease } from '../../src/storage/store.js';
+import type { WebhookEvent } from '../../src/webhooks/event.js';
 import { connect } from '../support/client.js';
 import { reportOf } from '../support/health.js';
 import { type Answer, type Delivery, TAKEN, WebhookReceiver } from '../support/receiver.js';
@@ -313,6 +315,36 @@ describe('events are given up, and counted,', () => {
     expect(receiver.taken.map(({ room }) => room)).toEqual(rooms.slice(-800));
     await untilSo(() => sending.sender.status.taken === 800);
     expect(sending.sender.status).toMatchObject({ dropped: 900, waiting: 0 });
+  });
+});
+
+describe('events that wait', () => {
+  it('are counted in many turns of the event loop, however many they are', async () => {
+    const receiver = await WebhookReceiver.start();
+    await receiver.stop();
+    const stores = new MemoryStores();
+    const before = new Sending(receiver.url, { stores });
+    await before.tell(5000);
+    let turns = 0;
+    const store = stores.open<WebhookEvent>('webhooks');
+    const ranges: number[] = [];
+    const range = store.range.bind(store);
+    store.range = (...bounds) => {
+      ranges.push(turns);
+      return range(...bounds);
+    };
+    const next = () => {
+      turns++;
+      immediate = setImmediate(next);
+    };
+    let immediate = setImmediate(next);
+    const sending = new Sending(receiver.url, { stores });
+    sending.sender.start();
+    await untilSo(() => sending.sender.status.waiting === 5000);
+    clearImmediate(immediate);
+    expect(ranges.length).toBeGreaterThan(5000 / 500);
+    // The last page, which counts to the end, and the head of the queue are read in one.
+    expect(new Set(ranges).size).toBeGreaterThanOrEqual(5000 / 500);
   });
 });
 
