@@ -168,7 +168,7 @@ export class Reader {
         if (steps.left === 0) return false;
         steps.left--;
         const entry = this.#entryAt(position);
-        if (this.#window.isOver(entry)) over++;
+        if (this.#window.isOver(entry) || this.#window.isCollapsed(position)) over++;
         else if (!isSeen(connection, entry, position) && !this.#offer(connection, entry, address))
           return false;
       }
@@ -208,11 +208,13 @@ export class Reader {
   #takeNext(heads: Heap<Head>, entry: Entry, over: Map<Address, number>): Address | undefined {
     const next = heads.first?.next;
     const isOver = this.#window.isOver(entry);
+    const isCollapsed = next !== undefined && this.#window.isCollapsed(next);
     const bringing: Address[] = [];
     for (let head = heads.first; head !== undefined && head.next === next; head = heads.first) {
       heads.pop();
       const { address } = head;
-      if (isOver && head.next < head.historyUntil) over.set(address, (over.get(address) ?? 0) + 1);
+      if (isCollapsed || (isOver && head.next < head.historyUntil))
+        over.set(address, (over.get(address) ?? 0) + 1);
       else bringing.push(address);
       head.at++;
       if (this.#settle(head)) heads.push(head);

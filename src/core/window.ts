@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import type { Address } from '../model/address.js';
 import { weigh } from '../model/notification-codec.js';
 import { Fifo } from '../model/fifo.js';
@@ -14,27 +15,31 @@ const MAX_TRIMMED = 10_000;
 interface Slot {
   readonly entry: Entry;
   readonly bytes: number;
+  /** A newer entry has taken its place: it is sent to nobody any more. */
+  isCollapsed: boolean;
 }
 
 /** The positions of the entries for one address, in order. */
 interface Past {
   readonly all: Fifo<number>;
-  /** Without most entries whose ttl is over; undefined until an entry has a ttl. */
+  /** Without most entries that are over; undefined until an entry can be over. */
   replayable: Fifo<number> | undefined;
-  /** How often readers found an entry in `replayable` whose ttl is over, since these were last removed. */
+  /** How often readers found an entry in `replayable` that is over, since these were last removed. */
   passedOver: number;
 }
 
 /**
  * The recent past of the journal in memory. An entry keeps its position for life. The positions of each address are
- * listed, so that a reader touches only its own entries. Entries whose ttl is over leave the replayable ones, so that
- * not every reader has to skip them.
+ * listed, so that a reader touches only its own entries. Entries that are over (their ttl has passed, or a newer entry
+ * has taken their place) leave the replayable ones, so that not every reader has to skip them.
  */
 export class Window {
   readonly #retention: Retention;
   readonly #now: () => number;
   readonly #slots = new Fifo<Slot>();
   readonly #pasts = new Map<Address, Past>();
+  /** The position of the newest entry of each name for each set of addresses. */
+  readonly #newestOf = new Map<string, number>();
   #bytes = 0;
   /** Entries at or before this moment are gone. */
   #floor: Moment = { time: 0, sequence: 0 };
@@ -60,9 +65,9 @@ export class Window {
     return this.#slots.size;
   }
 
-  /** Bytes of the entries, and of each address's positions. The retention limits them. */
+  /** Bytes of the entries, of each address's positions and of each name to collapse. The retention limits them. */
   get bytes(): number {
-    return this.#bytes + this.#pasts.size * ADDRESS_BYTES;
+    return this.#bytes + (this.#pasts.size + this.#newestOf.size) * ADDRESS_BYTES;
   }
 
   /** Addresses that have a past. */
@@ -82,14 +87,16 @@ export class Window {
   add(entry: Entry): number {
     const position = this.#slots.end;
     const bytes = weigh(entry.notification);
-    this.#slots.push({ entry, bytes });
+    this.#slots.push({ entry, bytes, isCollapsed: false });
     this.#bytes += bytes;
     this.#newest = entry;
+    const { addresses, ttl, collapse } = entry.notification;
+    if (collapse !== undefined) this.#collapse(collapseKey(entry), position);
     const isReplayable = !this.isOver(entry);
-    for (const address of entry.notification.addresses) {
+    for (const address of addresses) {
       const past = this.#pastOf(address);
-      // One list is enough for both until the first entry with a ttl.
-      if (entry.notification.ttl !== undefined) past.replayable ??= past.all.copy();
+      // One list is enough for both until the first entry that can be over.
+      if (ttl !== undefined || collapse !== undefined) past.replayable ??= past.all.copy();
       past.all.push(position);
       if (isReplayable) past.replayable?.push(position);
     }
@@ -154,7 +161,7 @@ export class Window {
     return this.#pasts.get(address)?.all;
   }
 
-  /** The same, without most entries whose ttl is over. `passOver` replaces this list: do not keep it. */
+  /** The same, without most entries that are over. `passOver` replaces this list: do not keep it. */
   replayableOf(address: Address): Fifo<number> | undefined {
     const past = this.#pasts.get(address);
     return past?.replayable ?? past?.all;
@@ -165,8 +172,13 @@ export class Window {
     return ttl !== undefined && time + ttl * 1000 <= this.#now();
   }
 
+  /** Whether a newer entry has taken its place: then it is sent to nobody any more, also not to slow readers. */
+  isCollapsed(position: number): boolean {
+    return this.#slots.at(position)?.isCollapsed ?? false;
+  }
+
   /**
-   * Removes entries whose ttl is over from `replayableOf`, after a reader met `count` of them. Those in front go at
+   * Removes entries that are over from `replayableOf`, after a reader met `count` of them. Those in front go at
    * once. If there are many between, makes a new list, and returns true.
    * @param mayRenew whether there is time for a new list
    */
@@ -187,8 +199,8 @@ export class Window {
   }
 
   #isOverAt(position: number): boolean {
-    const entry = this.entryAt(position);
-    return entry === undefined || this.isOver(entry);
+    const slot = this.#slots.at(position);
+    return slot === undefined || slot.isCollapsed || this.isOver(slot.entry);
   }
 
   /** Whether an address has an entry between two positions; the second position is not included. */
@@ -197,6 +209,12 @@ export class Window {
     if (positions === undefined) return false;
     const next = positions.at(positions.search(position => position < from));
     return next !== undefined && next < until;
+  }
+
+  #collapse(key: string, position: number): void {
+    const before = this.#slots.at(this.#newestOf.get(key) ?? -1);
+    if (before !== undefined) before.isCollapsed = true;
+    this.#newestOf.set(key, position);
   }
 
   #pastOf(address: Address): Past {
@@ -214,9 +232,11 @@ export class Window {
   }
 
   #dropFirst(slot: Slot): void {
+    const { entry, isCollapsed } = slot;
     this.#slots.shift();
     this.#bytes -= slot.bytes;
-    this.#floor = slot.entry;
+    this.#floor = entry;
+    if (entry.notification.collapse !== undefined && !isCollapsed) this.#newestOf.delete(collapseKey(entry));
     for (const address of slot.entry.notification.addresses) {
       const past = this.#pasts.get(address);
       if (past === undefined) continue;
@@ -225,4 +245,11 @@ export class Window {
       if (past.all.size === 0) this.#pasts.delete(address);
     }
   }
+}
+
+/** A name to collapse, together with the addresses. Both may be long. */
+function collapseKey({ notification: { addresses, collapse } }: Entry): string {
+  return createHash('sha256')
+    .update(JSON.stringify([collapse, ...addresses.toSorted()]))
+    .digest('base64url');
 }

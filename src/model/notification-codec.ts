@@ -13,6 +13,7 @@ const DEFAULTS: Required<Notification> = {
   key: undefined,
   ttl: undefined,
   from: undefined,
+  collapse: undefined,
 };
 
 type Fields = { -readonly [name in keyof Notification]: Notification[name] };

@@ -21,6 +21,8 @@ export interface Notification {
   readonly ttl: number | undefined;
   /** JSON text: the connection and the user that published it, if a client did. */
   readonly from?: string | undefined;
+  /** Of several with this name for the same addresses, the past brings only the newest. */
+  readonly collapse?: string | undefined;
 }
 
 /** A notification that is in the journal. */

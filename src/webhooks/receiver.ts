@@ -20,7 +20,7 @@ export class Receiver {
     after: After;
   }) {
     const { url, timeoutMs, after } = options;
-    const others = { name: 'WEBHOOK_URL', maxIdle: 1, maxBytes: 0, isRepeatable: true };
+    const others = { name: 'WEBHOOK_URL', maxIdle: 1, maxBytes: 0, isRepeatable: false };
     this.#backend = new Backend({ url, timeoutMs, after, ...others });
     this.#key = options.key;
     this.#version = options.version;

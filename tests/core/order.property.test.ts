@@ -31,6 +31,7 @@ const step: fc.Arbitrary<Step> = fc.oneof(
       ),
       except: fc.oneof({ weight: 4, arbitrary: fc.constant([]) }, { weight: 1, arbitrary: some(slot, 2) }),
       ttl: fc.oneof({ weight: 3, arbitrary: none }, { weight: 2, arbitrary: fc.constantFrom(0, 5) }),
+      collapse: fc.oneof({ weight: 2, arbitrary: none }, { weight: 1, arbitrary: fc.constantFrom('x', 'y') }),
     }),
   },
   {

@@ -27,6 +27,7 @@ export type Step =
       everyone: boolean;
       except: readonly number[];
       ttl: number | undefined;
+      collapse?: string | undefined;
     }
   | { do: 'connect'; slot: number; rooms: readonly string[]; user: string | undefined; since: Since }
   | { do: 'join'; slot: number; room: string; since: Since }
@@ -70,6 +71,9 @@ interface Published {
   readonly addresses: readonly Address[];
   readonly except: readonly string[];
   readonly expires: number;
+  readonly collapse: string | undefined;
+  /** A newer one has taken its place. */
+  isCollapsed: boolean;
 }
 
 const START = 1_000_000;
@@ -256,11 +260,18 @@ export class Program {
     ];
     if (addresses.length === 0) return;
     const except = step.except.map(idOf);
-    const notification = { addresses, event: 'e', data: 'null', except, key: undefined, ttl: step.ttl };
+    const { ttl, collapse } = step;
+    const notification = { addresses, event: 'e', data: 'null', except, key: undefined, ttl, collapse };
     const receipt = await this.#postroom.publish(notification);
     const index = this.#published.length;
     const expires = step.ttl === undefined ? Number.POSITIVE_INFINITY : this.#now + step.ttl * 1000;
-    this.#published.push({ id: receipt.id, addresses, except, expires });
+    const isSame = (other: Published) =>
+      other.collapse === collapse &&
+      other.addresses.length === addresses.length &&
+      other.addresses.every(address => addresses.includes(address));
+    if (collapse !== undefined)
+      for (const other of this.#published) if (isSame(other)) other.isCollapsed = true;
+    this.#published.push({ id: receipt.id, addresses, except, expires, collapse, isCollapsed: false });
     this.#indexes.set(receipt.id, index);
     const reached = this.#clients.filter(client => {
       if (!client.open || except.includes(client.connection.id)) return false;
@@ -319,7 +330,8 @@ export class Program {
   #claimPast(client: Client, from: number, addresses: readonly Address[]): void {
     client.pastUnderWay = 3;
     this.#published.slice(from).forEach((published, offset) => {
-      if (published.expires <= this.#now || published.except.includes(client.connection.id)) return;
+      if (published.isCollapsed || published.expires <= this.#now) return;
+      if (published.except.includes(client.connection.id)) return;
       for (const address of addresses)
         if (published.addresses.includes(address)) client.claim(from + offset, address, false);
     });
@@ -429,7 +441,8 @@ export class Program {
     if (!client.open) return;
     expectEqual(mark, client.marks - 1, 'all control frames came');
     for (const [index, claims] of client.claims) {
-      if (got.has(index)) continue;
+      // Only those that it could still get: a newer one has taken the place of the others.
+      if (got.has(index) || this.#published[index]?.isCollapsed) continue;
       const expired = (this.#published[index]?.expires ?? 0) <= this.#now;
       const owed = claims.find(claim => claim.until === undefined && (claim.live || !expired));
       if (owed !== undefined) throw new Error(`#${index} through ${owed.address} was lost`);

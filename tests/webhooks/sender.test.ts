@@ -161,7 +161,7 @@ describe('all events arrive in order, and a request is repeated as it was, if th
       collectGarbage();
       return sending.sender.status.failed === 1;
     });
-    expect(sending.sender.status.lastError?.reason).toBe('it did not answer within 1 s');
+    expect(sending.sender.status.lastError?.reason).toBe('WEBHOOK_URL did not answer within 1 s.');
     await receiver.events(1);
     check(receiver, rooms);
   });
@@ -193,7 +193,7 @@ describe('a redirect', () => {
     check(receiver, rooms);
     expect(receiver.deliveries).toHaveLength(2);
     expect(other.deliveries).toEqual([]);
-    expect(sending.failures).toEqual([`it answered ${status}; redirects are not followed`]);
+    expect(sending.failures).toEqual([`WEBHOOK_URL answered ${status}. Redirects are not followed.`]);
   });
 });
 
@@ -269,7 +269,7 @@ describe('a request', () => {
     await receiver.until(() => receiver.deliveries.length === 1);
     isHeld = false;
     await untilSo(() => sending.sender.status.failed === 1);
-    expect(sending.failures).toEqual(['another node sends now']);
+    expect(sending.failures).toEqual(['Another node sends now.']);
     expect(sending.sender.status.sending).toBe(false);
   });
 });
@@ -361,7 +361,7 @@ describe('GET /health', () => {
       taken: 0,
       failed: expect.any(Number),
       dropped: 0,
-      lastError: { at: expect.any(String), reason: 'it answered 503' },
+      lastError: { at: expect.any(String), reason: 'WEBHOOK_URL answered 503.' },
     });
     receiver.answer = TAKEN;
     await receiver.events(1);

@@ -1,5 +1,6 @@
 import { afterEach } from '@jest/globals';
-import { keyOf } from '../../src/webhooks/signature.js';
+import { keyOf } from '../../src/backend/signature.js';
+import { systemAfter, systemClock } from '../../src/model/clock.js';
 import { EventQueue } from '../../src/webhooks/queue.js';
 import { Receiver } from '../../src/webhooks/receiver.js';
 import { type Batch, Sender } from '../../src/webhooks/sender.js';
@@ -48,7 +49,8 @@ export class Sending {
         key: keyOf(WEBHOOK_SECRET),
         version: '0.0.0-test',
         timeoutMs: options.timeoutMs ?? 5000,
-        now: Date.now,
+        clock: systemClock,
+        after: systemAfter,
       }),
       queue: this.queue,
       batches: this.stores.open<Batch>('webhook-batches'),
