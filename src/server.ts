@@ -213,6 +213,7 @@ function waysInOf({ config, log, clock, refusals, keys, isShared, callerOf }: Ba
   const parse = notificationParser({
     maxBytes: maxNotificationBytes,
     retentionSeconds: config.RETENTION_SECONDS,
+    now: clock.now,
   });
   const endpointFor = (publishers: Publishers) =>
     new NotifyEndpoint({ postroom, parse, keys: publishers, maxNotificationBytes, callerOf, refusals, log });

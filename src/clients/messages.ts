@@ -116,7 +116,7 @@ export class Messages {
         `data may have ${maxNotificationBytes} bytes (MAX_NOTIFICATION_BYTES).`,
       );
     try {
-      const fields = fieldsOf({ room, event, ttl }, '', retentionSeconds);
+      const fields = fieldsOf({ room, event, ttl }, '', retentionSeconds, 0);
       const { id, user = null } = this.#connection;
       const from = JSON.stringify({ connection: id, user });
       return { ...fields, data, except: [id], ttl: fields.ttl ?? 0, from };

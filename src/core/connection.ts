@@ -116,6 +116,8 @@ export class Connection {
   untold: Set<string> | undefined;
   /** The frames that wait for the end of this turn of the event loop. */
   pending: FrameNode | undefined;
+  /** Whether it goes on with the past of an earlier connection. */
+  isResumed = false;
   /** Number of the last delivery that reached this connection. */
   lastDelivery = 0;
   closed = false;

@@ -120,8 +120,9 @@ export class Hub {
   /**
    * Delivers an entry once to each connection that it is addressed to, through the first of its addresses that reaches
    * the connection. Returns how many these are. Readers count too: they get the entry from the window.
+   * @param note called with each of these connections
    */
-  deliver(entry: Entry, position: number): number {
+  deliver(entry: Entry, position: number, note?: (connection: Connection) => void): number {
     const delivery = ++this.#deliveries;
     let reached = 0;
     let sent = 0;
@@ -138,6 +139,7 @@ export class Hub {
         if (connection.lastDelivery === delivery) continue;
         connection.lastDelivery = delivery;
         reached++;
+        note?.(connection);
         if (connection.reading !== undefined) continue;
         if (frame === undefined || connection.wire !== wire) {
           wire = connection.wire;

@@ -21,6 +21,10 @@ import type { Observer } from './observer.js';
 import { Occupancy } from './presence/occupancy.js';
 import { Presence, type PresenceSettings } from './presence/presence.js';
 import { Reader } from './reader.js';
+import { Deadlines } from './receipts/deadlines.js';
+import { Inquiry } from './receipts/inquiry.js';
+import { Receipts } from './receipts/receipts.js';
+import { Waits } from './receipts/waits.js';
 import { Subscriptions } from './subscriptions.js';
 import { Window } from './window.js';
 
@@ -34,6 +38,8 @@ export interface Receipt {
   readonly id: Id;
   /** Open connections on all nodes that it was addressed to, readers included. 0 is a normal answer. */
   readonly connections: number;
+  /** Connections that have acknowledged it; only if the notification waits for that. */
+  readonly acknowledged?: number;
   /** The key was used before: nothing was sent, and `id` is the id of the first notification. */
   readonly duplicate: boolean;
   /** Present if some node did not report its part of `connections` in time. */
@@ -48,9 +54,14 @@ export class Postroom {
   readonly occupancy: Occupancy | undefined;
   /** What is on this node, for lists. */
   readonly inventory: Inventory;
+  /** Who has acknowledged what. */
+  readonly receipts: Receipts;
+  readonly deadlines: Deadlines;
+  readonly inquiry: Inquiry;
   readonly #journal: Journal;
   readonly #cluster: Cluster;
   readonly #counts: Counts;
+  readonly #waits: Waits;
   readonly #window: Window;
   readonly #coalescer: Coalescer;
   readonly #reader: Reader;
@@ -88,7 +99,12 @@ export class Postroom {
     this.#counts = new Counts(options.cluster, COUNT_MS);
     this.#isShared = options.isShared;
     this.#clock = options.clock;
-    this.#window = new Window(options.retention, () => this.#journal.now());
+    this.deadlines = new Deadlines(() => this.#journal.now());
+    this.#window = new Window(
+      options.retention,
+      () => this.#journal.now(),
+      entry => this.deadlines.dropped(entry),
+    );
     const frames = new Frames();
     const failed = (connection: Connection, error: unknown) => {
       options.failed(error);
@@ -144,7 +160,16 @@ export class Postroom {
       window: this.#window,
       coalescer: this.#coalescer,
     });
-    observers.push(this.presence, ...(options.observers ?? []));
+    this.#waits = new Waits(options.cluster, options.after);
+    this.receipts = new Receipts({
+      window: this.#window,
+      reader: this.#reader,
+      waits: this.#waits,
+      connectionsOf: user => this.#hub.listeners(userAddress(user)),
+      after: options.after,
+    });
+    this.inquiry = new Inquiry(options.cluster, this.#window, this.receipts);
+    observers.push(this.receipts, this.presence, ...(options.observers ?? []));
   }
 
   /** Loads the retained past. Resolves when notifications and connections can come. */
@@ -167,6 +192,7 @@ export class Postroom {
   /** Refuses notifications from now on. Running calls of `publish` still finish. */
   stopAccepting(): void {
     this.#phase = 'draining';
+    this.#waits.stop();
   }
 
   async stop(): Promise<void> {
@@ -231,10 +257,21 @@ export class Postroom {
    * does not wait for the other.
    */
   async publish(notification: Notification): Promise<Receipt> {
+    const { wait } = notification;
     const { id, duplicate } = await this.#append(notification);
-    if (duplicate) return { id, connections: 0, duplicate };
+    if (duplicate) {
+      const known = wait === undefined ? undefined : await this.inquiry.ask(id);
+      return { id, connections: 0, ...(known && { acknowledged: known.acknowledged }), duplicate };
+    }
     const { connections, partial } = await this.#counts.total(id);
-    return { id, connections, duplicate, ...(partial && { partial }) };
+    const acknowledged = wait === undefined ? undefined : await this.#waits.wait(id, wait);
+    return {
+      id,
+      connections,
+      ...(acknowledged !== undefined && { acknowledged }),
+      duplicate,
+      ...(partial && { partial }),
+    };
   }
 
   /** As `publish`, but resolves when it is in the journal, and does not count. */
@@ -242,6 +279,12 @@ export class Postroom {
     const { id, duplicate } = await this.#append(notification);
     if (!duplicate) this.#counts.forget(id);
     return id;
+  }
+
+  /** The entry with this id, if it is retained. */
+  entryOf(id: string): Entry | undefined {
+    const position = this.#window.positionOf(id);
+    return position === undefined ? undefined : this.#window.entryAt(position);
   }
 
   /** Whether a cursor comes from a node that is ahead of this one. */
@@ -379,13 +422,18 @@ export class Postroom {
 
   #deliver(entry: Entry): void {
     const position = this.#window.add(entry);
-    const reached = this.#hub.deliver(entry, position);
+    this.deadlines.add(entry);
+    const note = this.#isLoaded ? this.receipts.open(entry, position) : undefined;
+    const reached = this.#hub.deliver(entry, position, note);
+    this.#window.setReached(position, reached);
     if (this.#isLoaded) this.#counts.delivered(entry, reached);
+    if (note !== undefined) this.receipts.delivered(entry);
     this.#coalescer.schedule();
     this.#catchUp.delivered(entry);
   }
 
   #trim(): void {
+    this.receipts.forgetTrimmed();
     // The rest is trimmed in the next turn.
     if (!this.#window.trim()) this.#coalescer.schedule();
   }

@@ -41,7 +41,10 @@ export class Subscriptions {
     for (const address of connection.ownAddresses()) connection.joined.set(address, from);
     this.#hub.add(connection);
     for (const room of rooms) this.#join(connection, roomAddress(room), from);
-    if (past !== undefined) this.#reader.startAt(connection, past);
+    if (past !== undefined) {
+      connection.isResumed = true;
+      this.#reader.startAt(connection, past);
+    }
     this.#notify(observer => observer.opened?.(connection));
     for (const room of rooms) this.#notify(observer => observer.joined?.(connection, room));
     const recovered = since === undefined ? undefined : past !== undefined;

@@ -17,6 +17,8 @@ interface Slot {
   readonly bytes: number;
   /** A newer entry has taken its place: it is sent to nobody any more. */
   isCollapsed: boolean;
+  /** How many connections of this node it was addressed to when it came. */
+  reached: number;
 }
 
 /** The positions of the entries for one address, in order. */
@@ -36,6 +38,7 @@ interface Past {
 export class Window {
   readonly #retention: Retention;
   readonly #now: () => number;
+  readonly #dropped: (entry: Entry) => void;
   readonly #slots = new Fifo<Slot>();
   readonly #pasts = new Map<Address, Past>();
   /** The position of the newest entry of each name for each set of addresses. */
@@ -45,10 +48,14 @@ export class Window {
   #floor: Moment = { time: 0, sequence: 0 };
   #newest: Moment = { time: 0, sequence: 0 };
 
-  /** @param now the journal's clock, in milliseconds since the epoch */
-  constructor(retention: Retention, now: () => number) {
+  /**
+   * @param now the journal's clock, in milliseconds since the epoch
+   * @param dropped called with each entry that leaves
+   */
+  constructor(retention: Retention, now: () => number, dropped: (entry: Entry) => void = () => undefined) {
     this.#retention = retention;
     this.#now = now;
+    this.#dropped = dropped;
   }
 
   /** Position of the oldest entry. */
@@ -87,7 +94,7 @@ export class Window {
   add(entry: Entry): number {
     const position = this.#slots.end;
     const bytes = weigh(entry.notification);
-    this.#slots.push({ entry, bytes, isCollapsed: false });
+    this.#slots.push({ entry, bytes, isCollapsed: false, reached: 0 });
     this.#bytes += bytes;
     this.#newest = entry;
     const { addresses, ttl, collapse } = entry.notification;
@@ -128,6 +135,25 @@ export class Window {
     )
       this.#dropFirst(slot);
     this.beginAfter(until);
+  }
+
+  /** The position of an entry; undefined if it is gone, or never was. */
+  positionOf(id: string): number | undefined {
+    const moment = parseId(id);
+    if (moment === undefined) return undefined;
+    const position = this.#search(moment);
+    return this.entryAt(position)?.id === id ? position : undefined;
+  }
+
+  /** How many connections of this node an entry was addressed to when it came. */
+  reachedAt(position: number): number {
+    return this.#slots.at(position)?.reached ?? 0;
+  }
+
+  /** Notes how many connections of this node an entry is addressed to. */
+  setReached(position: number, connections: number): void {
+    const slot = this.#slots.at(position);
+    if (slot !== undefined) slot.reached = connections;
   }
 
   entryAt(position: number): Entry | undefined {
@@ -236,6 +262,7 @@ export class Window {
     this.#slots.shift();
     this.#bytes -= slot.bytes;
     this.#floor = entry;
+    this.#dropped(entry);
     if (entry.notification.collapse !== undefined && !isCollapsed) this.#newestOf.delete(collapseKey(entry));
     for (const address of slot.entry.notification.addresses) {
       const past = this.#pasts.get(address);

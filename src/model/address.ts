@@ -7,6 +7,7 @@ export type Address = `room:${string}` | `user:${string}` | `connection:${string
 export const BROADCAST = 'everyone';
 
 const ROOM_PREFIX = 'room:';
+const USER_PREFIX = 'user:';
 const ROOM_NAME = /^[\p{L}\p{Nd}_\-=@.;:/]{1,200}$/u;
 const CONNECTION_ID = /^\d{1,20}\.\d{1,20}$/;
 
@@ -17,7 +18,12 @@ export function roomAddress(name: string): Address {
 }
 
 export function userAddress(id: string): Address {
-  return `user:${id}`;
+  return `${USER_PREFIX}${id}`;
+}
+
+/** The user's id; undefined if the address is no user. */
+export function userOf(address: Address): string | undefined {
+  return address.startsWith(USER_PREFIX) ? address.slice(USER_PREFIX.length) : undefined;
 }
 
 export function connectionAddress(id: string): Address {

@@ -5,7 +5,7 @@ import { memoryOf } from './text.js';
  * Every field of a notification, in the order in which it is stored. The values are for entries that were stored before
  * the field existed. A new field is one line here, at the end.
  */
-const DEFAULTS: Required<Notification> = {
+const DEFAULTS: Omit<Required<Notification>, 'at'> = {
   addresses: [],
   event: '',
   data: 'null',
@@ -14,11 +14,13 @@ const DEFAULTS: Required<Notification> = {
   ttl: undefined,
   from: undefined,
   collapse: undefined,
+  ack: undefined,
+  wait: undefined,
 };
 
-type Fields = { -readonly [name in keyof Notification]: Notification[name] };
+type Fields = { -readonly [name in keyof typeof DEFAULTS]: Notification[name] };
 
-const NAMES = Object.keys(DEFAULTS) as (keyof Notification)[];
+const NAMES = Object.keys(DEFAULTS) as (keyof typeof DEFAULTS)[];
 const PACKED = NAMES.filter(name => name !== 'data' && name !== 'key');
 
 // Memory of an entry without its texts: objects, headers of strings, rows of the tables.
@@ -27,7 +29,10 @@ const ITEM_OVERHEAD_BYTES = 32;
 
 /** All fields except key and data, which journals store separately: JSON in one line. */
 export function packFields(notification: Notification): string {
-  return JSON.stringify(PACKED.map(name => notification[name] ?? null));
+  // The newer fields are seldom used.
+  let length = PACKED.length;
+  while (length > 0 && notification[PACKED[length - 1] ?? 'event'] === undefined) length--;
+  return JSON.stringify(PACKED.slice(0, length).map(name => notification[name] ?? null));
 }
 
 /** The notification with these packed fields, this key (empty: none) and this data. */

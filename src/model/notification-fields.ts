@@ -21,6 +21,11 @@ export interface Fields {
   readonly except: readonly string[];
   readonly key: string | undefined;
   readonly ttl: number | undefined;
+  readonly ack: number | undefined;
+  readonly wait: number | undefined;
+  readonly collapse: string | undefined;
+  /** When to send it, in milliseconds since the epoch; undefined: now. */
+  readonly at: number | undefined;
 }
 
 /** The most names in one list. */
@@ -39,8 +44,22 @@ const NAMES = [
   'except',
   'key',
   'ttl',
+  'ack',
+  'wait',
+  'at',
+  'delay',
+  'collapse',
 ];
 const IS_NAME = new Set(NAMES);
+
+// `at` and `delay` reach so far.
+const MAX_DELAY_SECONDS = 30 * 24 * 60 * 60;
+const MAX_WAIT_SECONDS = 30;
+const DELAY_RULE = `must be a number of seconds from 0 to ${MAX_DELAY_SECONDS} (30 days)`;
+const AT_RULE =
+  'must be a moment in RFC 3339, such as 2026-12-24T18:00:00+01:00, or the seconds since the epoch';
+const TOO_LATE = `must be a moment in the next ${MAX_DELAY_SECONDS / (24 * 60 * 60)} days`;
+const COLLAPSE_RULE = 'must be 1 to 200 characters of well-formed Unicode';
 
 const EVENT_RULE = 'must be a string of 1 to 200 characters';
 const USER_RULE =
@@ -53,8 +72,9 @@ const NOBODY =
  * Checks the fields of a notification. Throws a Problem (`invalid_notification`) with up to ten faults. Then it looks
  * no further, so that a wrong notification costs no more than a right one.
  * @param path goes before the names of the fields in the faults
+ * @param now milliseconds since the epoch
  */
-export function fieldsOf(value: unknown, path: string, retentionSeconds: number): Fields {
+export function fieldsOf(value: unknown, path: string, retentionSeconds: number, now: number): Fields {
   if (!isObject(value))
     throw invalidNotification([{ path: path.replace(/\.$/, ''), message: 'must be a JSON object' }]);
   const check = new Check(value, path);
@@ -72,7 +92,7 @@ export function fieldsOf(value: unknown, path: string, retentionSeconds: number)
   const addConnection = (id: string) => addresses.add(connectionAddress(id));
   check.name('connection', connectionFault, addConnection);
   check.list('connections', 'connection ids', connectionFault, addConnection);
-  const { everyone, event, except, key, ttl } = value;
+  const { everyone, event, except, key, ttl, ack, wait, collapse } = value;
   if (everyone === true) addresses.add(BROADCAST);
   check.that('everyone', everyone === undefined || typeof everyone === 'boolean', 'must be true or false');
   check.that('event', event !== undefined, 'is missing');
@@ -88,6 +108,20 @@ export function fieldsOf(value: unknown, path: string, retentionSeconds: number)
     ttl === undefined || isSeconds(ttl, retentionSeconds),
     `must be a whole number of seconds from 0 to ${retentionSeconds} (RETENTION_SECONDS)`,
   );
+  check.that(
+    'ack',
+    ack === undefined || (isSeconds(ack, retentionSeconds) && ack !== 0),
+    `must be a whole number of seconds from 1 to ${retentionSeconds} (RETENTION_SECONDS)`,
+  );
+  check.that(
+    'wait',
+    wait === undefined || isSeconds(wait, MAX_WAIT_SECONDS),
+    `must be a whole number of seconds from 0 to ${MAX_WAIT_SECONDS}`,
+  );
+  check.that('wait', wait === undefined || ack !== undefined, 'needs ack: without it nobody acknowledges');
+  check.that('collapse', collapse === undefined || isShortText(collapse), COLLAPSE_RULE);
+  const at = check.moment(value, now);
+  check.that('wait', wait === undefined || at === undefined, 'cannot be used with at or delay');
   check.names();
   if (check.faults.length === 0) check.that('', addresses.size > 0, NOBODY);
   if (check.faults.length > 0) throw invalidNotification(check.faults);
@@ -98,6 +132,10 @@ export function fieldsOf(value: unknown, path: string, retentionSeconds: number)
     except: excepted,
     key: key === undefined ? undefined : String(key),
     ttl: ttl === undefined ? undefined : Number(ttl),
+    ack: ack === undefined ? undefined : Number(ack),
+    wait: wait === undefined ? undefined : Number(wait),
+    collapse: collapse === undefined ? undefined : String(collapse),
+    at,
   };
 }
 
@@ -133,6 +171,21 @@ class Check {
       if (this.#isFull) return;
       this.#name(`${field}[${index}]`, value, faultOf, take);
     }
+  }
+
+  /** Reads `at` or `delay`: the moment in milliseconds since the epoch. A moment that is past is undefined: now. */
+  moment({ at, delay }: Readonly<Record<string, unknown>>, now: number): number | undefined {
+    if (at === undefined && delay === undefined) return undefined;
+    this.that('at', at === undefined || delay === undefined, 'cannot be used with delay');
+    if (delay !== undefined) {
+      this.that('delay', isDelay(delay), DELAY_RULE);
+      return isDelay(delay) && delay > 0 ? now + Math.round(delay * 1000) : undefined;
+    }
+    const moment = momentOf(at);
+    this.that('at', moment !== undefined, AT_RULE);
+    if (moment === undefined) return undefined;
+    this.that('at', moment <= now + MAX_DELAY_SECONDS * 1000, TOO_LATE);
+    return moment > now ? moment : undefined;
   }
 
   /** Finds fields that do not exist. */
@@ -174,6 +227,20 @@ function connectionFault(value: unknown): string | undefined {
 
 function isSeconds(value: unknown, most: number): boolean {
   return Number.isInteger(value) && Number(value) >= 0 && Number(value) <= most;
+}
+
+function isDelay(value: unknown): value is number {
+  return typeof value === 'number' && value >= 0 && value <= MAX_DELAY_SECONDS;
+}
+
+// RFC 3339 §5.6, with the zone that Date.parse would guess.
+const MOMENT = /^\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)$/;
+
+function momentOf(value: unknown): number | undefined {
+  if (typeof value === 'number') return value >= 0 ? Math.round(value * 1000) : undefined;
+  if (typeof value !== 'string' || !MOMENT.test(value)) return undefined;
+  const milliseconds = Date.parse(value.replace(' ', 'T').toUpperCase());
+  return Number.isNaN(milliseconds) ? undefined : milliseconds;
 }
 
 function unknownField(name: string): string {

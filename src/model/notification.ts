@@ -23,6 +23,12 @@ export interface Notification {
   readonly from?: string | undefined;
   /** Of several with this name for the same addresses, the past brings only the newest. */
   readonly collapse?: string | undefined;
+  /** Seconds in which it should be acknowledged; undefined: nobody is asked to. */
+  readonly ack?: number | undefined;
+  /** Seconds that the answer may take until all have acknowledged; undefined: it does not wait for that. */
+  readonly wait?: number | undefined;
+  /** When to send it, in milliseconds since the epoch. Not in the journal: there it has been sent. */
+  readonly at?: number | undefined;
 }
 
 /** A notification that is in the journal. */
@@ -38,6 +44,8 @@ export interface NotificationLimits {
   readonly maxBytes: number;
   /** The largest `ttl`, in seconds. */
   readonly retentionSeconds: number;
+  /** Milliseconds since the epoch. */
+  readonly now: () => number;
 }
 
 /** A parsed body: one notification, or a batch of independent items. */
@@ -77,22 +85,15 @@ export function notificationParser(limits: NotificationLimits): ParseNotificatio
   function parseOne(text: string, beside: KeyBeside | undefined, path: string): Notification {
     const bytes = text.length > maxBytes / 3 ? Buffer.byteLength(text) : text.length;
     if (bytes > maxBytes) throw tooLarge(bytes, maxBytes);
-    const { addresses, event, hasData, except, key, ttl } = fieldsOf(
-      parseJson(text, path),
-      path,
-      retentionSeconds,
-    );
+    const { hasData, key, ...fields } = fieldsOf(parseJson(text, path), path, retentionSeconds, limits.now());
     if (beside?.chosen && key !== undefined && key !== beside.key)
       throw invalidNotification([
         { path: `${path}key`, message: 'differs from the header Idempotency-Key; send one of them' },
       ]);
     return {
-      addresses,
-      event,
+      ...fields,
       data: hasData ? ownCopy(memberText(text, 'data') ?? 'null') : 'null',
-      except,
       key: key ?? beside?.key,
-      ttl,
     };
   }
 
@@ -104,7 +105,8 @@ export function notificationParser(limits: NotificationLimits): ParseNotificatio
           { path: '', message: `a batch has at most ${MAX_BATCH} notifications, this one has more` },
         ]);
       const own = beside && { ...beside, key: `${beside.key}:${index}` };
-      yield orProblem(() => parseOne(item, own, `[${index}].`));
+      const path = `[${index}].`;
+      yield orProblem(() => requireNoWait(parseOne(item, own, path), path));
       index++;
     }
   }
@@ -116,6 +118,12 @@ export function notificationParser(limits: NotificationLimits): ParseNotificatio
       ? { batch: true, items: parseBatch(text, beside) }
       : { batch: false, items: [parseOne(text, beside, '')] };
   };
+}
+
+/** The answer of a batch would come as late as its slowest item. */
+function requireNoWait(notification: Notification, path: string): Notification {
+  if (notification.wait === undefined) return notification;
+  throw invalidNotification([{ path: `${path}wait`, message: 'cannot be used in a batch; post it alone' }]);
 }
 
 /** If the JSON of one item is wrong, the body as a whole is wrong. */

@@ -8,7 +8,7 @@ import {
   type ParseNotifications,
 } from '../model/notification.js';
 import { pause } from '../model/pause.js';
-import { Problem } from '../model/problem.js';
+import { invalidNotification, Problem } from '../model/problem.js';
 import { reasonOf } from '../model/reason.js';
 import { inTurns } from '../model/turns.js';
 import { backoff } from '../model/backoff.js';
@@ -136,7 +136,7 @@ export class Intake {
       const text = textOf(letter.message, this.#maxBodyBytes);
       const { batch, items } = this.#options.parse(text, this.#keyBeside(letter.message.key));
       const outcomes: (Notification | Problem)[] = [];
-      await inTurns(items, item => outcomes.push(item));
+      await inTurns(items, item => outcomes.push(withoutWait(item)));
       if (batch) letter.batch = text;
       return outcomes.flatMap((outcome, index) => {
         if (!(outcome instanceof Problem)) return [{ notification: outcome, letter, index }];
@@ -228,4 +228,11 @@ export class Intake {
 /** Whether the journal will never take the notification. */
 function isFinal(reason: unknown): reason is Problem {
   return reason instanceof Problem && reason.code === 'key_reused';
+}
+
+/** Nobody gets the answer that a notification of a broker would wait for. */
+function withoutWait(item: Notification | Problem): Notification | Problem {
+  if (item instanceof Problem || item.wait === undefined) return item;
+  const message = 'is for POST /notify: a broker gets no answer that could wait';
+  return invalidNotification([{ path: 'wait', message }]);
 }

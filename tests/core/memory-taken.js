@@ -7,7 +7,7 @@ import { formatId, IdClock } from '../../dist/model/id.js';
 import { notificationParser } from '../../dist/model/notification.js';
 
 const AMPLE = { seconds: 86_400, bytes: 2 ** 40 };
-const parse = notificationParser({ maxBytes: 8 * 1024 * 1024, retentionSeconds: 600 });
+const parse = notificationParser({ maxBytes: 8 * 1024 * 1024, retentionSeconds: 600, now: Date.now });
 const clock = new IdClock({ now: Date.now, elapsed: () => performance.now() }, { time: 0, sequence: 0 });
 
 /** Takes bodies as they come from the network. */

@@ -87,6 +87,8 @@ describe('what is refused', () => {
       'invalid notification': 0,
       'unknown path': 0,
       'refused room': 0,
+      'refused publish': 0,
+      'failed call': 0,
     });
     for (let count = 0; count < 5; count++) refusals.refused('wrong key', {});
     refusals.refused('invalid notification', {});

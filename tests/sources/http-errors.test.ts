@@ -165,7 +165,7 @@ describe('what goes wrong on our side', () => {
     const log: Logger = pino({}, { write: line => void logged.push(line) });
     const notify = new NotifyEndpoint({
       postroom,
-      parse: notificationParser({ maxBytes: 1000, retentionSeconds: 600 }),
+      parse: notificationParser({ maxBytes: 1000, retentionSeconds: 600, now: Date.now }),
       keys: new PublisherKeys([KEY]),
       maxNotificationBytes: 1000,
       callerOf: () => 'test',

@@ -5,7 +5,7 @@ import { type Notification, notificationParser } from '../../src/model/notificat
 import { unavailable } from '../../src/model/problem.js';
 import { Intake, Stopped } from '../../src/sources/intake.js';
 
-const LIMITS = { maxBytes: 1000, retentionSeconds: 600 };
+const LIMITS = { maxBytes: 1000, retentionSeconds: 600, now: Date.now };
 
 /** An intake with a journal that fails when `fails` says so; what was published and logged, in order. */
 function make(fails: () => boolean = () => false, refused: 'not taken' | 'taken all the same' = 'not taken') {

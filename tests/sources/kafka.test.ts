@@ -131,7 +131,7 @@ describeWith(['kafka'], 'a Kafka topic', () => {
           return { id: '1-0', connections: 0, duplicate: false };
         },
       },
-      parse: notificationParser({ maxBytes: maxNotificationBytes, retentionSeconds: 600 }),
+      parse: notificationParser({ maxBytes: maxNotificationBytes, retentionSeconds: 600, now: Date.now }),
       maxNotificationBytes,
       sharedJournal: false,
       now: Date.now,

@@ -46,7 +46,7 @@ function openSource(broker: RabbitmqServer, queue: string, publish: IntakeOption
   const intake = new Intake({
     name: 'rabbitmq',
     postroom: { publish },
-    parse: notificationParser({ maxBytes: limit, retentionSeconds: config.RETENTION_SECONDS }),
+    parse: notificationParser({ maxBytes: limit, retentionSeconds: config.RETENTION_SECONDS, now: Date.now }),
     maxNotificationBytes: limit,
     sharedJournal: false,
     now: Date.now,

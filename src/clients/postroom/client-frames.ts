@@ -50,11 +50,12 @@ const ClientFrame = z.discriminatedUnion(
       ttl: z.number('must be a number of seconds').optional(),
       ref: Ref,
     }),
+    z.object({ type: z.literal('ack'), id: Text, ref: Ref }),
     z.object({ type: z.literal('call'), event: Text, ref: Ref }),
   ],
   { error: 'must be a JSON object' },
 );
-const TYPES = 'subscribe, unsubscribe, token, ping, publish, call';
+const TYPES = 'subscribe, unsubscribe, token, ping, publish, call, ack';
 
 /** Reads a client's text frame. Throws a FrameError that says what to change. */
 export function parseClientFrame(text: string): ClientFrame {

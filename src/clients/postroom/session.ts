@@ -248,6 +248,8 @@ class Session implements Timer {
         return this.#renewWhenPrepared(frame.token, frame.ref);
       case 'ping':
         return this.#send(pongFrame(frame.ref));
+      case 'ack':
+        return this.#context.postroom.receipts.acknowledge(this.#connection, frame.id);
       case 'publish':
         return this.#answerLater(this.#talk.publish(frame), publishedFrame, frame.ref);
       case 'call':

@@ -10,11 +10,12 @@ export const PROTOCOL = 'postroom.v1';
 export const wire: Wire = {
   protocol: PROTOCOL,
   notification({ id, notification }, room) {
-    const { event, data, from } = notification;
+    const { event, data, from, ack } = notification;
     const roomMember = room === undefined ? '' : `,"room":${JSON.stringify(room)}`;
     const fromMember = from === undefined ? '' : `,"from":${from}`;
+    const ackMember = ack === undefined ? '' : ',"ack":true';
     return textFrame(
-      `{"type":"notification","id":"${id}"${roomMember}${fromMember},"event":${JSON.stringify(event)},"data":${data}}`,
+      `{"type":"notification","id":"${id}"${roomMember}${fromMember}${ackMember},"event":${JSON.stringify(event)},"data":${data}}`,
     );
   },
   subscribed: (room, start, members) => subscribedFrame(room, start, members),

@@ -6,6 +6,7 @@ import type { Postroom } from '../../core/postroom.js';
 import { assignmentResource } from './assignments.js';
 import { connectionResource } from './connections.js';
 import { memberResource } from './members.js';
+import { notificationResource } from './notifications.js';
 import { removalResource } from './removals.js';
 import { type Resource, resourceRouter } from './resource.js';
 import { roomResource } from './rooms.js';
@@ -27,6 +28,7 @@ export class Control {
       connectionResource(lists),
       assignmentResource(parts),
       removalResource(parts),
+      notificationResource(parts),
     ];
   }
 

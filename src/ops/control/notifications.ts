@@ -1,0 +1,59 @@
+import type { Request } from 'express';
+import type { Postroom } from '../../core/postroom.js';
+import type { Findings } from '../../core/receipts/inquiry.js';
+import type { State } from '../../core/receipts/receipts.js';
+import { addressFields } from '../../model/notification-json.js';
+import { Problem } from '../../model/problem.js';
+import { filtersOf, queryOf } from './parameters.js';
+import { partly } from './question.js';
+import type { Resource } from './resource.js';
+
+/** What became of a notification. */
+export function notificationResource({ postroom }: { postroom: Postroom }): Resource {
+  return {
+    '/notifications/:id': {
+      async get(request) {
+        const id = idOf(request);
+        const { user } = filtersOf(queryOf(request, ['user']));
+        const entry = postroom.entryOf(id);
+        if (entry === undefined)
+          throw new Problem(
+            'not_found',
+            'No notification with this id is retained (RETENTION_SECONDS, RETENTION_BYTES).',
+          );
+        const { event, addresses } = entry.notification;
+        const findings = await postroom.inquiry.ask(id, user);
+        return {
+          id,
+          event,
+          addresses: addressFields(addresses),
+          at: new Date(entry.time).toISOString(),
+          connections: findings.connections,
+          acknowledged: findings.acknowledged,
+          users: [...findings.users].map(([name, counts]) => ({ user: name, ...counts })),
+          missed: findings.missed.map(missed => ({ ...missed, at: new Date(missed.at).toISOString() })),
+          ...(user !== undefined && {
+            user: { user, state: findings.state, detail: DETAILS[findings.state](findings) },
+          }),
+          ...partly(findings.partial),
+        };
+      },
+    },
+  };
+}
+
+function idOf({ params }: Request): string {
+  return String(params.id);
+}
+
+const DETAILS: Record<State, (findings: Findings) => string> = {
+  acknowledged: () => 'A connection of the user has acknowledged it.',
+  delivered: () => 'It was written to a connection of the user; no acknowledgement has come.',
+  reading: ({ behind }) =>
+    `The user's connection is behind by ${behind} notifications; it gets them as its socket drains.`,
+  excepted: () => 'The connection of the user is in "except".',
+  expired: () => 'Its ttl had passed before the connection of the user could get it.',
+  not_in_room: () => 'The user is connected, but not in a room of the notification, or came too late.',
+  not_connected: () => 'No connection of the user is open now.',
+  unknown: () => 'No node knows it any more.',
+};
