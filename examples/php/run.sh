@@ -13,7 +13,9 @@ PATH=$PATH:/usr/sbin
 here=$(cd "$(dirname "$0")" && pwd)
 server=$(cd "$here/../.." && pwd)/dist/main.js
 run=$(mktemp -d)
-children=()
+php=
+postroom=
+front=
 
 start() {
   fpm=$(php_fpm)
@@ -37,7 +39,7 @@ start() {
   start_postroom "$port"
   start_nginx
   tell
-  wait "${children[-1]}"
+  wait "$front"
 }
 
 start_php() {
@@ -62,8 +64,8 @@ END
   # As root only if root starts it: in a container, say.
   [ "$(id -u)" -ne 0 ] || flags+=(--allow-to-run-as-root)
   "$fpm" "${flags[@]}" >"$run/php.log" 2>&1 &
-  children+=($!)
-  until [ -S "$run/php.sock" ]; do still_there "$run/php.log"; done
+  php=$!
+  until [ -S "$run/php.sock" ]; do still_there "$php" "$run/php.log"; done
 }
 
 # In a folder without an .env: its settings are those given here.
@@ -77,8 +79,8 @@ start_postroom() {
       CALL_URL="http://$site/cart.php" \
       node "$server"
   ) >"$run/postroom.log" 2>&1 &
-  children+=($!)
-  until answers "$POSTROOM_URL/health/ready"; do still_there "$run/postroom.log"; done
+  postroom=$!
+  until answers "$POSTROOM_URL/health/ready"; do still_there "$postroom" "$run/postroom.log"; done
 }
 
 start_nginx() {
@@ -89,8 +91,8 @@ start_nginx() {
   # Its workers would be another user, who may not read these folders.
   [ "$(id -u)" -ne 0 ] || settings+=" user $(id -un) $(id -gn);"
   nginx -p "$run/nginx" -c nginx.conf -g "$settings" &
-  children+=($!)
-  until answers "http://$site/site.css"; do still_there /dev/null; done
+  front=$!
+  until answers "http://$site/site.css"; do still_there "$front" /dev/null; done
 }
 
 tell() {
@@ -110,9 +112,8 @@ END
 # In the order in which they need each other.
 end() {
   trap '' INT TERM
-  for ((i = ${#children[@]} - 1; i >= 0; i--)); do
-    kill "${children[i]}" 2>/dev/null || true
-    wait "${children[i]}" 2>/dev/null || true
+  for child in "$front" "$postroom" "$php"; do
+    [ -z "$child" ] || { kill "$child" 2>/dev/null || true; wait "$child" 2>/dev/null || true; }
   done
   rm -rf "$run"
 }
@@ -131,9 +132,8 @@ fail() {
   exit 1
 }
 
-# The newest child, until it is ready.
 still_there() {
-  kill -0 "${children[-1]}" 2>/dev/null || { cat "$1" >&2; fail 'It ended before it was ready.'; }
+  kill -0 "$1" 2>/dev/null || { cat "$2" >&2; fail 'It ended before it was ready.'; }
   sleep 0.1
 }
 

@@ -10,8 +10,8 @@ import {
   SITE_TIMEOUT,
   type Site,
   startSite,
-  WEBHOOK_SECRET,
 } from '../support/example-site.js';
+import { WEBHOOK_SECRET } from '../support/receiver.js';
 import { describeWith } from '../support/requires.js';
 
 const MARKUP = '<img src=x onerror=alert(1)>';

@@ -1,16 +1,17 @@
+import { readFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import { afterEach, expect } from '@jest/globals';
 import type { Page } from 'playwright-core';
 import { type Broker, freePort, newDirectory, startBroker } from './broker.js';
 import { type OpenedPage, openPage } from './browser.js';
 import { runPhp } from './commands.js';
+import { WEBHOOK_SECRET } from './receiver.js';
 import type { Program } from './requires.js';
 import { JWT_SECRET, KEY } from './server.js';
 
 export const SITE_TIMEOUT = 60_000;
 export const folder = fileURLToPath(new URL('../../examples/php', import.meta.url));
 export const programs: Program[] = ['php', 'php-fpm', 'php-sqlite', 'nginx', 'chromium', 'curl'];
-export const WEBHOOK_SECRET = `whsec_${Buffer.alloc(32, 7).toString('base64')}`;
 
 /** nginx, PHP-FPM and Postroom. */
 export interface Site {
@@ -56,7 +57,6 @@ export async function startSite(): Promise<Site> {
     url: `http://127.0.0.1:${port}`,
     postroom: `http://127.0.0.1:${postroom}`,
     async logs() {
-      const { readFile } = await import('node:fs/promises');
       const files = [printed('PHP logs'), printed('Postroom')];
       return broker.output() + (await Promise.all(files.map(file => readFile(file, 'utf8')))).join('');
     },
