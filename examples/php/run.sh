@@ -100,8 +100,8 @@ tell() {
 
   Open       http://$site/, and again in a private window: that is a second user
 
-  PHP logs   $run/php.log
-  Postroom   $run/postroom.log
+  PHP-FPM    process $php, logs in $run/php.log
+  Postroom   process $postroom, logs in $run/postroom.log
   SQLite     $DATABASE
 
   Ctrl-C ends all of them, and removes what was said.

@@ -25,6 +25,9 @@ async function say(page: Page, text: string): Promise<void> {
   await page.getByRole('button', { name: 'Send' }).click();
 }
 
+/** Waits until the field is empty again: the server has answered `published`. */
+const taken = (page: Page) => page.locator('form:not([inert]) input:placeholder-shown').waitFor();
+
 /** As the server posts it. */
 function post(site: Site, events: object[], secret = WEBHOOK_SECRET): Promise<Response> {
   const body = JSON.stringify({ events });
@@ -96,6 +99,31 @@ describeWith(programs, 'examples/php/chat', () => {
         expect(await texts(page)).toEqual(['Hello, Zoë 😀', MARKUP, 'again']);
         expect(page.faults).toEqual([]);
       }
+    },
+    SITE_TIMEOUT,
+  );
+
+  it(
+    'keeps what is said while PHP stands still, and shows it later; who types is seen meanwhile',
+    async () => {
+      const site = await startSite();
+      const li = await logIn(site, 'Li', 'To the chat');
+      const bo = await logIn(site, 'Bo', 'To the chat');
+      site.pausePhp();
+      const field = li.getByLabel('Message');
+      await say(li, 'one');
+      await taken(li);
+      await say(li, 'two');
+      await taken(li);
+      await field.pressSequentially('x');
+      await bo.getByText('Li is typing…').waitFor();
+      expect(await texts(bo)).toEqual([]);
+      expect(await site.query('SELECT text FROM messages')).toEqual([]);
+
+      site.resumePhp();
+      await said(bo, 'two');
+      for (const page of [li, bo]) expect(await texts(page)).toEqual(['one', 'two']);
+      expect(await site.query('SELECT text FROM messages ORDER BY rowid')).toEqual([['one'], ['two']]);
     },
     SITE_TIMEOUT,
   );

@@ -17,8 +17,9 @@ export const programs: Program[] = ['php', 'php-fpm', 'php-sqlite', 'nginx', 'ch
 export interface Site {
   /** Where nginx is: page and WebSocket. */
   readonly url: string;
-  /** Where Postroom itself is. */
-  readonly postroom: string;
+  /** All processes of PHP stand still (SIGSTOP), or go on. */
+  pausePhp(): void;
+  resumePhp(): void;
   /** What PHP and Postroom have logged. */
   logs(): Promise<string>;
   /** Rows of the site's database. */
@@ -27,6 +28,7 @@ export interface Site {
 
 const running = new Map<Broker, Site>();
 afterEach(async () => {
+  for (const site of running.values()) site.resumePhp();
   const logs = await Promise.all([...running.values()].map(site => site.logs()));
   await Promise.all([...running.keys()].map(broker => broker.stop()));
   running.clear();
@@ -36,7 +38,6 @@ afterEach(async () => {
 /** Runs examples/php/run.sh. Stopped after the test. */
 export async function startSite(): Promise<Site> {
   const port = await freePort();
-  const postroom = await freePort();
   const broker = await startBroker(port, [
     {
       program: `${folder}/run.sh`,
@@ -44,7 +45,6 @@ export async function startSite(): Promise<Site> {
       directory: newDirectory('site'),
       env: {
         PORT: String(port),
-        POSTROOM_PORT: String(postroom),
         NOTIFY_KEYS: KEY,
         JWT_SECRET,
         WEBHOOK_SECRET,
@@ -52,12 +52,15 @@ export async function startSite(): Promise<Site> {
       ready: /Ctrl-C ends all of them/,
     },
   ]);
-  const printed = (what: string) => new RegExp(`${what} +(/\\S+)`).exec(broker.output())?.[1] ?? '';
+  const printed = (what: string) => new RegExp(`${what} +(\\S+)`).exec(broker.output())?.[1] ?? '';
+  const signalPhp = (signal: NodeJS.Signals) =>
+    process.kill(-Number.parseInt(printed('PHP-FPM +process'), 10), signal);
   const site: Site = {
     url: `http://127.0.0.1:${port}`,
-    postroom: `http://127.0.0.1:${postroom}`,
+    pausePhp: () => signalPhp('SIGSTOP'),
+    resumePhp: () => signalPhp('SIGCONT'),
     async logs() {
-      const files = [printed('PHP logs'), printed('Postroom')];
+      const files = [...broker.output().matchAll(/logs in (\S+)/g)].map(([, file = '']) => file);
       return broker.output() + (await Promise.all(files.map(file => readFile(file, 'utf8')))).join('');
     },
     async query(sql) {
