@@ -18,7 +18,7 @@ const DEFAULTS: Omit<Required<Notification>, 'at'> = {
   wait: undefined,
 };
 
-type Fields = { -readonly [name in keyof typeof DEFAULTS]: Notification[name] };
+type Fields = { -readonly [name in keyof Omit<Notification, 'at'>]: Notification[name] };
 
 const NAMES = Object.keys(DEFAULTS) as (keyof typeof DEFAULTS)[];
 const PACKED = NAMES.filter(name => name !== 'data' && name !== 'key');
@@ -37,10 +37,13 @@ export function packFields(notification: Notification): string {
 
 /** The notification with these packed fields, this key (empty: none) and this data. */
 export function unpack(packed: string, key: string, data: string): Notification {
-  const notification: Fields = { ...DEFAULTS, data, key: key || undefined };
+  const { addresses, event, except, ttl } = DEFAULTS;
+  const notification: Fields = { addresses, event, data, except, key: key || undefined, ttl };
   const values = JSON.parse(packed) as unknown[];
-  for (const [index, name] of PACKED.entries())
-    notification[name] = (values[index] ?? DEFAULTS[name]) as never;
+  for (const [index, name] of PACKED.entries()) {
+    const value = values[index] ?? undefined;
+    if (value !== undefined) notification[name] = value as never;
+  }
   return notification;
 }
 

@@ -85,16 +85,28 @@ export function notificationParser(limits: NotificationLimits): ParseNotificatio
   function parseOne(text: string, beside: KeyBeside | undefined, path: string): Notification {
     const bytes = text.length > maxBytes / 3 ? Buffer.byteLength(text) : text.length;
     if (bytes > maxBytes) throw tooLarge(bytes, maxBytes);
-    const { hasData, key, ...fields } = fieldsOf(parseJson(text, path), path, retentionSeconds, limits.now());
+    const { addresses, event, hasData, except, key, ttl, ...seldom } = fieldsOf(
+      parseJson(text, path),
+      path,
+      retentionSeconds,
+      limits.now(),
+    );
     if (beside?.chosen && key !== undefined && key !== beside.key)
       throw invalidNotification([
         { path: `${path}key`, message: 'differs from the header Idempotency-Key; send one of them' },
       ]);
-    return {
-      ...fields,
+    const notification = {
+      addresses,
+      event,
       data: hasData ? ownCopy(memberText(text, 'data') ?? 'null') : 'null',
+      except,
       key: key ?? beside?.key,
+      ttl,
     };
+    // Most have none of these, and many are kept in memory.
+    return Object.values(seldom).every(value => value === undefined)
+      ? notification
+      : { ...notification, ...seldom };
   }
 
   function* parseBatch(text: string, beside: KeyBeside | undefined): Generator<Notification | Problem, void> {
