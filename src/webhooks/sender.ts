@@ -79,13 +79,14 @@ export class Sender {
   }
 
   get status(): SenderStatus {
-    const sending = this.#options.lease.isHeld;
+    const { lease, queue } = this.#options;
+    const sending = lease.isHeld;
     return {
       sending,
-      ...(sending && { waiting: this.#waiting }),
+      ...(sending && { waiting: this.#waiting + queue.stored.events - this.#counted.events }),
       taken: this.#taken,
       failed: this.#failed,
-      dropped: this.#dropped + this.#options.queue.dropped,
+      dropped: this.#dropped + queue.dropped,
       ...(this.#lastError !== undefined && { lastError: this.#lastError }),
     };
   }
