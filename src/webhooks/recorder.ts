@@ -25,8 +25,9 @@ export class Recorder implements Observer {
       address: peer.address,
       protocol: wire.protocol,
     };
-    if (wants('connection.opened')) void queue.add({ type: 'connection.opened', ...session });
+    // First the session: if the process dies, PHP does not hear of a connection without an end.
     if (wants('connection.closed')) this.#keep(connection, session);
+    if (wants('connection.opened')) void queue.add({ type: 'connection.opened', ...session });
   }
 
   closed(connection: Connection, reason: EndReason): void {
