@@ -1,10 +1,10 @@
 import type { Connection } from '../core/connection.js';
 import type { Observer } from '../core/observer.js';
 import type { EndReason } from '../model/close.js';
-import type { Store } from '../storage/store.js';
 import type { EventType } from './event.js';
+import type { OpenSessions } from './open-sessions.js';
 import type { EventQueue } from './queue.js';
-import { keyOf, type Session } from './session.js';
+import type { Session } from './session.js';
 
 /** Tells the queue what happens to the connections of this node. */
 export class Recorder implements Observer {
@@ -33,14 +33,12 @@ export class Recorder implements Observer {
   closed(connection: Connection, reason: EndReason): void {
     const session = this.#open.get(connection);
     if (session === undefined) return;
-    const { queue, sessions, node, now, failed } = this.#options;
+    const { queue, sessions, now } = this.#options;
     this.#open.delete(connection);
     const seconds = Math.round((now() - connection.openedAt) / 1000);
     void queue
       .add({ type: 'connection.closed', ...session, reason, seconds })
-      // If it could not be stored, it is told as `crashed` when this node is gone.
-      .then(isStored => isStored && sessions.remove(keyOf(node, connection.id)))
-      .catch(failed);
+      .then(isStored => (isStored ? sessions.remove(connection.id) : sessions.leave(connection.id)));
   }
 
   joined({ id, user }: Connection, room: string): void {
@@ -61,19 +59,16 @@ export class Recorder implements Observer {
   }
 
   #keep(connection: Connection, session: Session): void {
-    const { sessions, node, failed } = this.#options;
     this.#open.set(connection, session);
-    void sessions.put(keyOf(node, connection.id), session).catch(failed);
+    this.#options.sessions.put(session);
   }
 }
 
 interface RecorderOptions {
   readonly queue: EventQueue;
-  readonly sessions: Store<Session>;
-  readonly node: string;
+  readonly sessions: OpenSessions;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
   /** Whether PHP wants events of this type. */
   readonly wants: (type: EventType) => boolean;
-  readonly failed: (error: unknown) => void;
 }

@@ -8,6 +8,7 @@ import type { Stores } from '../storage/store.js';
 import { type Arrival, Arrivals } from './arrivals.js';
 import { Crashes } from './crashes.js';
 import type { EventType, Happening, WebhookEvent } from './event.js';
+import { OpenSessions } from './open-sessions.js';
 import { EventQueue } from './queue.js';
 import { Receiver } from './receiver.js';
 import { Recorder } from './recorder.js';
@@ -45,6 +46,7 @@ export class Webhooks {
   readonly #options: WebhooksOptions;
   readonly #queue: EventQueue;
   readonly #sender: Sender;
+  readonly #sessions: OpenSessions;
   readonly #recorder: Recorder;
   readonly #crashes: Crashes | undefined;
   readonly #arrivals: Arrivals[] = [];
@@ -58,7 +60,8 @@ export class Webhooks {
     const queue = new EventQueue({ store: stores.open<WebhookEvent>('webhooks'), node, clock, failed });
     const wants = (type: EventType) => this.wants(type);
     this.#queue = queue;
-    this.#recorder = new Recorder({ queue, sessions, node, now: clock.now, wants, failed });
+    this.#sessions = new OpenSessions({ store: sessions, node, after, failed });
+    this.#recorder = new Recorder({ queue, sessions: this.#sessions, now: clock.now, wants });
     const nodes = stores.open<true>('webhook-nodes');
     if (wants('connection.closed'))
       this.#crashes = new Crashes({ queue, sessions, nodes, cluster, lease, isShared, after, failed });
@@ -127,7 +130,8 @@ export class Webhooks {
   async stop(): Promise<void> {
     for (const arrivals of this.#arrivals) await arrivals.stop();
     await this.#queue.stop();
-    await this.#crashes?.stop(this.#queue.dropped === 0).catch(this.#options.failed);
+    const isClean = (await this.#sessions.stop()) && this.#queue.dropped === 0;
+    await this.#crashes?.stop(isClean).catch(this.#options.failed);
     await this.#sender.stop();
   }
 
