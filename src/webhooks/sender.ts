@@ -52,9 +52,14 @@ interface SenderOptions {
   readonly retentionBytes: number;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
-  /** Told of the first of several failures in a row. */
-  readonly failed: (reason: string) => void;
+  /** Told of the first of several requests in a row that PHP did not take. */
+  readonly refused: (reason: string) => void;
+  /** Told of the first of several failures of the stores or the lease in a row. */
+  readonly failed: (error: unknown) => void;
 }
+
+/** PHP did not take a request. */
+class Refusal extends Error {}
 
 /** Sends the events to PHP: one request at a time, in order, each until it is taken. */
 export class Sender {
@@ -62,7 +67,7 @@ export class Sender {
   readonly #stopping = new AbortController();
   #wake = new AbortController();
   #running: Promise<void> | undefined;
-  #failures = 0;
+  #refusals = 0;
   #taken = 0;
   #failed = 0;
   #dropped = 0;
@@ -106,31 +111,41 @@ export class Sender {
   async #run(): Promise<void> {
     const { signal } = this.#stopping;
     const { lease, isShared } = this.#options;
+    let areStoresFailing = false;
     while (!signal.aborted) {
       const wake = new AbortController();
       this.#wake = wake;
       try {
-        if (!(await lease.hold())) await pause(LOOK_MS, signal);
-        else if (!(await this.#sendNext())) await pause(isShared ? LOOK_MS : MEASURE_EVERY_MS, wake.signal);
+        const isHeld = await lease.hold();
+        const hasSent = isHeld && (await this.#sendNext());
+        areStoresFailing = false;
+        if (!isHeld) await pause(LOOK_MS, signal);
+        else if (!hasSent) await pause(isShared ? LOOK_MS : MEASURE_EVERY_MS, wake.signal);
       } catch (error) {
         if (signal.aborted) return;
-        this.#note(error);
-        await this.#waitAfterFailure(signal);
+        if (error instanceof Refusal) {
+          this.#note(error.message);
+          await this.#waitAfterRefusal(signal);
+        } else {
+          // The pauses do not grow: PHP has nothing to do with it.
+          if (!areStoresFailing) this.#options.failed(error);
+          areStoresFailing = true;
+          await pause(LOOK_MS, signal);
+        }
       }
     }
   }
 
-  #note(error: unknown): void {
-    const reason = reasonOf(error);
-    if (this.#failures++ === 0) this.#options.failed(reason);
+  #note(reason: string): void {
+    if (this.#refusals++ === 0) this.#options.refused(reason);
     this.#failed++;
     this.#lastError = { at: new Date(this.#options.now()).toISOString(), reason };
   }
 
   /** The lease is kept meanwhile: another node would fare no better. */
-  async #waitAfterFailure(signal: AbortSignal): Promise<void> {
+  async #waitAfterRefusal(signal: AbortSignal): Promise<void> {
     // A random part, so that many servers do not come back to PHP together.
-    const until = performance.now() + backoff(this.#failures, LONGEST_PAUSE_MS) * (0.5 + Math.random() / 2);
+    const until = performance.now() + backoff(this.#refusals, LONGEST_PAUSE_MS) * (0.5 + Math.random() / 2);
     for (let left = until - performance.now(); left > 0; left = until - performance.now()) {
       await pause(Math.min(left, LOOK_MS), signal);
       if (signal.aborted || !(await this.#options.lease.hold().catch(() => false))) return;
@@ -149,7 +164,7 @@ export class Sender {
       const batch = begun ?? { id: `msg_${randomUUID()}`, events: events.map(({ id }) => id) };
       if (begun === undefined) await batches.put(BATCH, batch);
       await this.#post(batch.id, bodyOf(events));
-      this.#failures = 0;
+      this.#refusals = 0;
       this.#lastError = undefined;
       this.#taken += events.length;
       await this.#remove(events);
@@ -170,6 +185,8 @@ export class Sender {
     }, LOOK_MS);
     try {
       await receiver.post(id, body);
+    } catch (error) {
+      throw new Refusal(reasonOf(error), { cause: error });
     } finally {
       clearInterval(timer);
     }

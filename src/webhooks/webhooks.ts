@@ -75,7 +75,8 @@ export class Webhooks {
       retentionSeconds,
       retentionBytes,
       now: clock.now,
-      failed: options.refused,
+      refused: options.refused,
+      failed,
     });
   }
 
