@@ -112,7 +112,7 @@ describe('all events arrive in order, and a request is repeated as it was, if th
     const rooms = await sending.tell(EVENTS);
     await untilSo(() => sending.sender.status.failed >= 3);
     expect(sending.sender.status).toMatchObject({ waiting: EVENTS, taken: 0 });
-    expect(sending.failures).toHaveLength(1);
+    expect(sending.refusals).toHaveLength(1);
     await receiver.start();
     await receiver.events(EVENTS);
     check(receiver, rooms);
@@ -167,6 +167,33 @@ describe('all events arrive in order, and a request is repeated as it was, if th
   });
 });
 
+describe('if the stores fail for a while', () => {
+  it('the events arrive soon after that, however long it was', async () => {
+    const receiver = await WebhookReceiver.start();
+    let holds = 0;
+    const lease: Lease = {
+      isHeld: true,
+      async hold() {
+        if (++holds <= 8) throw new Error('Redis is away');
+        return true;
+      },
+      release: async () => undefined,
+    };
+    const sending = new Sending(receiver.url, { lease });
+    const rooms = await sending.tell(1);
+    sending.sender.start();
+    await untilSo(() => holds === 8);
+    const began = performance.now();
+    await receiver.events(1);
+    // With pauses that grow it would be about ten seconds.
+    expect(performance.now() - began).toBeLessThan(3000);
+    check(receiver, rooms);
+    expect(sending.failures).toEqual(['Error: Redis is away']);
+    expect(sending.sender.status.failed).toBe(0);
+    expect(sending.refusals).toEqual([]);
+  });
+});
+
 describe('what is answered with 2xx is taken, and not sent again, though the receiver', () => {
   it.each(Object.entries(TAKINGS))('%s', async (_how, answer) => {
     const receiver = await WebhookReceiver.start();
@@ -193,7 +220,7 @@ describe('a redirect', () => {
     check(receiver, rooms);
     expect(receiver.deliveries).toHaveLength(2);
     expect(other.deliveries).toEqual([]);
-    expect(sending.failures).toEqual([`WEBHOOK_URL answered ${status}. Redirects are not followed.`]);
+    expect(sending.refusals).toEqual([`WEBHOOK_URL answered ${status}. Redirects are not followed.`]);
   });
 });
 
@@ -269,7 +296,7 @@ describe('a request', () => {
     await receiver.until(() => receiver.deliveries.length === 1);
     isHeld = false;
     await untilSo(() => sending.sender.status.failed === 1);
-    expect(sending.failures).toEqual(['Another node sends now.']);
+    expect(sending.refusals).toEqual(['Another node sends now.']);
     expect(sending.sender.status.sending).toBe(false);
   });
 });

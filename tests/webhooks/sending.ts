@@ -31,7 +31,9 @@ export class Sending {
   readonly stores: Stores;
   readonly queue: EventQueue;
   readonly sender: Sender;
-  /** Reasons of failures that the sender told. */
+  /** Reasons why requests were not taken, as they were told. */
+  readonly refusals: string[] = [];
+  /** Failures of the stores, as they were told. */
   readonly failures: string[] = [];
   #told = 0;
 
@@ -59,7 +61,8 @@ export class Sending {
       retentionSeconds: options.retentionSeconds ?? 3600,
       retentionBytes: options.retentionBytes ?? 1e9,
       now: () => this.now,
-      failed: reason => this.failures.push(reason),
+      refused: reason => this.refusals.push(reason),
+      failed: error => this.failures.push(String(error)),
     });
     running.push(this);
   }
