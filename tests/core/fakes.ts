@@ -171,6 +171,7 @@ interface Options {
   readonly observers?: readonly Observer[];
   readonly cluster?: Cluster;
   readonly presence?: Partial<PresenceSettings>;
+  readonly occupancy?: boolean;
   readonly clock?: Clock;
   readonly after?: After;
 }
@@ -202,6 +203,7 @@ export class Core {
       clock,
       after,
       presence: { ...PLAIN.presence, ...presence },
+      occupancy: options.occupancy,
       observers,
       failed: error => void this.failures.push(error),
     });

@@ -12,6 +12,9 @@ export interface InstallationOptions {
   readonly graceMs?: number;
   readonly maxMembers?: number;
   readonly maxBufferedBytes?: number;
+  readonly occupancy?: boolean;
+  /** Called for each node that has started. */
+  readonly added?: (node: InstalledNode) => void;
 }
 
 /** What a client knows of the members of one room, by the frames that it got. */
@@ -148,10 +151,12 @@ export class Installation {
       clock: this.network.time.clock,
       after: cluster.after,
       presence: { rooms: new Patterns(['p*']), graceMs, maxMembers },
+      occupancy: this.#options.occupancy ?? false,
     });
     const { inventory } = core.postroom;
     const node = { cluster, core, pages: [], members: memberResource({ cluster, inventory }) };
     this.nodes.push(node);
+    this.#options.added?.(node);
     return node;
   }
 
