@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { z } from 'zod';
 import { publicKeyVerifier } from './auth/verifier.js';
-import { keyOf } from './backend/signature.js';
+import { signingKeyOf } from './backend/signature.js';
 import { isNear } from './model/near.js';
 import { matches } from './model/pattern.js';
 import { reasonOf } from './model/reason.js';
@@ -160,7 +160,7 @@ const webhookKey = z
   .string()
   .transform((text, context) => {
     try {
-      return keyOf(text);
+      return signingKeyOf(text);
     } catch (error) {
       context.addIssue(`${reasonOf(error)}; make one with: echo "whsec_$(openssl rand -base64 32)"`);
       return z.NEVER;
@@ -361,11 +361,14 @@ function sessionContradictions({ AUTH_URL, ALLOWED_ORIGINS }: z.output<typeof Se
   ];
 }
 
-/** Whether any page can have an origin that matches a pattern. */
+// A star may stand for sub-domains, or for the scheme or the port.
+const OWN_ORIGIN =
+  /^((\*|[a-z][a-z\d+.-]*):\/\/)?(\[[\da-f:.]+\]|[^*/:[\]]+|\*\.[^*/:[\]]+\.[^*/:[\]]+)(:(\d+|\*))?$/;
+
+/** Whether strangers can have an origin that matches a pattern. */
 function isOpenToAnyPage(pattern: string): boolean {
-  const host = pattern.replace(/^[^/]*:\/\//, '').replace(/:[\d*]*$/, '');
   // Any page can put a part of itself into a sandboxed frame, whose origin is null.
-  return /^[*.]*$/.test(host) || matches(pattern, 'null');
+  return pattern === 'null' || !OWN_ORIGIN.test(pattern);
 }
 
 function bridgeContradictions(settings: z.output<typeof Settings>): string[] {

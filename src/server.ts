@@ -69,7 +69,6 @@ export async function createServer(config: Config, log: Logger, options: ServerO
     [front, internal, socket].filter(listener => listener !== undefined),
     { start: () => core.stores.start() },
     core.revocations,
-    { start: () => core.webhooks?.register() },
     { start: () => core.postroom.start() },
     { start: () => core.webhooks?.start() },
     timers,

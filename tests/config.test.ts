@@ -363,7 +363,14 @@ describe('a contradiction', () => {
 
   it.each([
     ...['', '*', '**', 'https://a.example,*', 'null', '*://*', 'https://*', 'http://*:*', 'https://*:8443'],
-    ...['https://*.*', '*null'],
+    ...[
+      'https://*.*',
+      '*null',
+      'https://a.example*',
+      'https://*a.example',
+      'https://*.example',
+      'https://a.*',
+    ],
   ])('is that any page could use the session of a visitor: ALLOWED_ORIGINS=%s', origins => {
     expect(faults({ AUTH_URL: 'http://127.0.0.1/auth.php', ALLOWED_ORIGINS: origins })).toEqual([
       expect.stringMatching(

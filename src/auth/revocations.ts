@@ -93,6 +93,11 @@ export class Revocations {
     return before !== undefined && Math.floor(issuedAt) < Math.floor(before / 1000);
   }
 
+  /** When the tokens of a user were revoked last, in milliseconds since the epoch; undefined: never. */
+  revokedAt(user: string): number | undefined {
+    return this.#revoked.get(user);
+  }
+
   /** Revokes all tokens of a user that were issued up to now. Resolves when that is durable; other nodes must learn it. */
   async revoke(user: string): Promise<Revocation> {
     const revocation = { user, before: this.#now() };

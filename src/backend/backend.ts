@@ -12,6 +12,7 @@ import type { After } from '../model/clock.js';
 const IDLE_MS = 2000;
 // How long to wait for the rest of an answer of which only the status counts, so that its connection can be used again.
 const REST_MS = 1000;
+const STOPPED = 'The server is stopping.';
 
 /** As much as has come of an answer. */
 export interface Reply {
@@ -38,6 +39,7 @@ export class Backend {
   readonly #after: After;
   /** Ends what is running. */
   readonly #ends = new Set<(reason: string, isLate: boolean) => void>();
+  #isStopped = false;
 
   constructor(options: {
     url: string;
@@ -67,6 +69,8 @@ export class Backend {
 
   /** Sends a GET, or with a body a POST. Never rejects, and always ends. */
   ask(headers: OutgoingHttpHeaders, body?: string): Promise<Reply> {
+    if (this.#isStopped)
+      return Promise.resolve({ status: undefined, chunks: [], broken: STOPPED, isLate: false });
     return new Promise(resolve => {
       let request: ClientRequest | undefined;
       let ended: { reason: string; isLate: boolean } | undefined;
@@ -109,9 +113,10 @@ export class Backend {
     for (const end of this.#ends) end(reason, false);
   }
 
-  /** Ends all requests, and closes the connections. */
+  /** Ends all requests, also later ones, and closes the connections. */
   stop(): void {
-    this.end('The server is stopping.');
+    this.#isStopped = true;
+    this.end(STOPPED);
     this.#agent.destroy();
   }
 

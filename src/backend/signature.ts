@@ -3,7 +3,7 @@ import { createHmac } from 'node:crypto';
 const PREFIX = 'whsec_';
 
 /** The key in a secret: `whsec_` and base64. Throws an Error that says what is wrong. */
-export function keyOf(secret: string): Buffer {
+export function signingKeyOf(secret: string): Buffer {
   const base64 = secret.slice(PREFIX.length);
   const key = Buffer.from(base64, 'base64');
   if (!secret.startsWith(PREFIX) || !/^[A-Za-z0-9+/]+={0,2}$/.test(base64))

@@ -55,11 +55,13 @@ export class Admission implements Peer {
   readonly #socket: Socket;
   readonly #forwardedFor: string | undefined;
   readonly userAgent: string | undefined;
-  readonly #origin: string | undefined;
+  readonly #origin: string | undefined = undefined;
   #identity: Identity = ANONYMOUS;
   /** The cookies of a client that came without a token. */
   #cookie: string | undefined;
   #session: SessionAnswer | undefined;
+  /** When the session was asked for, in milliseconds since the epoch. */
+  #askedAt = 0;
   #expiry: Timer | undefined;
 
   /** @param headers of the client's request */
@@ -68,8 +70,10 @@ export class Admission implements Peer {
     this.#context = context;
     this.#socket = socket;
     this.#forwardedFor = forwardedFor && String(forwardedFor);
-    this.#origin = headers.origin;
-    if (context.sessions !== undefined) this.#cookie = headers.cookie;
+    if (context.sessions !== undefined) {
+      this.#origin = headers.origin;
+      this.#cookie = headers.cookie;
+    }
     this.userAgent = context.userAgents.of(headers['user-agent']);
   }
 
@@ -109,12 +113,11 @@ export class Admission implements Peer {
   prepare(token: string | undefined, gone?: AbortSignal): Promise<void> | undefined {
     if (token !== undefined) return this.#context.tokens.prepare(token);
     const visitor = this.#visitor;
-    return (
-      visitor &&
-      this.#context.sessions?.ask(visitor, gone).then(answer => {
-        this.#session = answer;
-      })
-    );
+    if (visitor === undefined) return undefined;
+    this.#askedAt = this.#context.now();
+    return this.#context.sessions?.ask(visitor, gone).then(answer => {
+      this.#session = answer;
+    });
   }
 
   /**
@@ -135,6 +138,7 @@ export class Admission implements Peer {
     if (connection.user !== undefined && identity.user !== connection.user) return 'other_user';
     this.#identity = identity;
     this.#cookie = undefined;
+    this.#session = undefined;
     if (connection.user === undefined && this.isOneTooMany) return 'too_many_connections';
     this.#apply(connection);
     return 'renewed';
@@ -174,7 +178,10 @@ export class Admission implements Peer {
   watchExpiry(connection: Connection): void {
     this.end();
     if (this.#identity.expires !== undefined) this.#watchEnd(connection, this.#identity.expires);
-    else if (this.#cookie !== undefined && this.#identity !== ANONYMOUS) this.#watchSession(connection);
+    else if (this.#cookie !== undefined && this.#identity !== ANONYMOUS)
+      return this.#watchSession(connection);
+    // It is large, and not needed any more.
+    this.#cookie = undefined;
   }
 
   /** Stops watching the token. */
@@ -257,8 +264,11 @@ export class Admission implements Peer {
     if (answer.kind === 'refused')
       throw this.#refused(new TokenError('invalid', 'the backend refused the session'));
     const { identity } = answer;
-    // The backend vouches for the session now, also if the user's tokens were revoked.
-    return { ...identity, issuedAt: identity.issuedAt ?? this.#context.now() / 1000 };
+    const revokedAt = this.#context.revocations.revokedAt(identity.user ?? '') ?? 0;
+    // The backend may have ended the session after it was asked. It vouches for one that it is asked for later.
+    if (revokedAt >= this.#askedAt)
+      throw unavailable('The user was just thrown out; come back in a moment.', 1);
+    return identity;
   }
 
   /** Logs why a client is refused. */
@@ -296,7 +306,7 @@ export class Admission implements Peer {
   #whyForbidden(): string {
     const { rooms } = this.#identity;
     if (this.#identity === ANONYMOUS) return 'This room needs a token whose "rooms" allows it.';
-    const what = this.#cookie === undefined ? 'token' : 'session';
+    const what = this.#session === undefined ? 'token' : 'session';
     return rooms.isEmpty ? `The ${what} has no "rooms".` : `The ${what}'s "rooms" does not allow this room.`;
   }
 }

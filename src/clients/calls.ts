@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
-import { Backend, type Reply } from '../backend/backend.js';
-import { signedHeaders } from '../backend/signature.js';
+import type { Reply } from '../backend/backend.js';
+import { SignedEndpoint } from '../backend/signed-endpoint.js';
 import type { After, Clock } from '../model/clock.js';
 import { isShortText } from '../model/text.js';
 import { MessageError } from './message-error.js';
@@ -22,12 +22,9 @@ export class Calls {
   /** Calls that PHP has answered, and calls that have failed, since the start. */
   answered = 0;
   failures = 0;
-  readonly #backend: Backend;
-  readonly #key: Buffer;
-  readonly #version: string;
+  readonly #endpoint: SignedEndpoint;
   readonly #maxCalls: number;
   readonly #timeoutSeconds: number;
-  readonly #clock: Clock;
   readonly #failed: (reason: string) => void;
   #running = 0;
   readonly #runningOf = new Map<string, number>();
@@ -46,23 +43,18 @@ export class Calls {
     /** Told of a call that has failed: why, and the beginning of the answer. */
     failed: (reason: string) => void;
   }) {
-    const { url, maxCalls, maxBytes, timeoutSeconds, after } = options;
-    this.#backend = new Backend({
-      url,
+    const { maxCalls, timeoutSeconds, failed, ...others } = options;
+    this.#endpoint = new SignedEndpoint({
+      ...others,
       name: 'CALL_URL',
       maxIdle: maxCalls,
       timeoutMs: timeoutSeconds * 1000,
-      maxBytes,
       // A call may have been carried out although its connection broke.
       isRepeatable: false,
-      after,
     });
-    this.#key = options.key;
-    this.#version = options.version;
     this.#maxCalls = maxCalls;
     this.#timeoutSeconds = timeoutSeconds;
-    this.#clock = options.clock;
-    this.#failed = options.failed;
+    this.#failed = failed;
   }
 
   /** How many calls run now. */
@@ -84,7 +76,7 @@ export class Calls {
 
   /** Ends all calls: they fail. */
   stop(): void {
-    this.#backend.stop();
+    this.#endpoint.stop();
   }
 
   #begin(connection: string): void {
@@ -107,16 +99,7 @@ export class Calls {
   #ask({ event, data, connection, user }: Call): Promise<Reply> {
     const rest = JSON.stringify({ connection, user }).slice(1);
     const body = `{"event":${JSON.stringify(event)},"data":${data},${rest}`;
-    const seconds = Math.floor(this.#clock.now() / 1000);
-    return this.#backend.ask(
-      {
-        'content-type': 'application/json',
-        accept: 'application/json',
-        'user-agent': `Postroom/${this.#version}`,
-        ...signedHeaders(this.#key, `call_${randomUUID()}`, seconds, body),
-      },
-      body,
-    );
+    return this.#endpoint.post(`call_${randomUUID()}`, body, { accept: 'application/json' });
   }
 
   #resultOf(reply: Reply): string {
@@ -124,7 +107,8 @@ export class Calls {
     if (isLate)
       return this.#fail('call_timeout', `The backend did not answer within ${this.#timeoutSeconds} s.`);
     if (broken !== undefined) return this.#fail('call_failed', broken);
-    const text = Buffer.concat(reply.chunks).toString();
+    // Without the byte order mark that some editors put into PHP files.
+    const text = new TextDecoder().decode(Buffer.concat(reply.chunks));
     if (status === undefined || status < 200 || status > 299)
       return this.#fail('call_failed', `CALL_URL answered ${status}: ${text.slice(0, MAX_LOGGED)}`);
     const json = text.trim() === '' ? 'null' : text;

@@ -88,9 +88,9 @@ export class Messages {
   /** Asks PHP. Resolves to its answer, a JSON text. Rejects with a MessageError. Never asks twice. */
   async call(event: string, data: string): Promise<string> {
     const { calls } = this.#options;
+    this.#takeTurn();
     if (calls === undefined)
       throw new MessageError('unknown_type', 'The type call needs the setting CALL_URL.');
-    this.#takeTurn();
     const { id: connection, user = null } = this.#connection;
     return calls.call({ event, data, connection, user });
   }

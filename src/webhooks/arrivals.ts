@@ -17,6 +17,8 @@ export interface Arrival {
   readonly user: string;
   /** JSON text. */
   readonly info: string | null;
+  /** `coming` and `leaving`: PHP is being told. It may know or not. */
+  readonly state: 'coming' | 'there' | 'leaving';
 }
 
 /**
@@ -57,7 +59,9 @@ export class Arrivals {
   }
 
   #changed({ room, user }: RoomMember): void {
-    if (!this.#options.lease.isHeld) return;
+    // When it sends again, it must compare everything.
+    if (!this.#options.lease.isHeld) this.#wasOwner = false;
+    if (!this.#wasOwner) return;
     this.#add(room.name, user);
     this.#compare();
   }
@@ -142,18 +146,31 @@ export class Arrivals {
   }
 
   async #compareOne(key: string, { room, user }: Pick<Arrival, 'room' | 'user'>): Promise<void> {
-    const { tracker, told, tell } = this.#options;
-    const before = await told.get(key);
+    const { tracker, told } = this.#options;
+    let before = await told.get(key);
+    // A node that died in between may have told it or not: it is told again.
+    if (before?.state === 'coming') before = await this.#come(key, before);
+    if (before?.state === 'leaving') before = await this.#leave(key, before);
     const member = tracker.members.member(room, user);
-    if (member?.isPresent) {
-      if (before !== undefined) return;
-      const arrival = { room, user, info: member.info ?? null };
-      await tell('came', arrival);
-      await told.put(key, arrival);
-    } else if (before !== undefined && this.#isSettled) {
-      await tell('left', before);
-      await told.remove(key);
-    }
+    if (member?.isPresent && before === undefined)
+      await this.#come(key, { room, user, info: member.info ?? null, state: 'coming' });
+    else if (!member?.isPresent && before !== undefined && this.#isSettled) await this.#leave(key, before);
+  }
+
+  async #come(key: string, arrival: Arrival): Promise<Arrival> {
+    const { told, tell } = this.#options;
+    await told.put(key, { ...arrival, state: 'coming' });
+    await tell('came', arrival);
+    const there: Arrival = { ...arrival, state: 'there' };
+    await told.put(key, there);
+    return there;
+  }
+
+  async #leave(key: string, arrival: Arrival): Promise<undefined> {
+    const { told, tell } = this.#options;
+    await told.put(key, { ...arrival, state: 'leaving' });
+    await tell('left', arrival);
+    await told.remove(key);
   }
 }
 
@@ -166,7 +183,7 @@ interface ArrivalsOptions {
   readonly after: After;
   /** How long after the start of this node those who were there may come back. */
   readonly settleMs: number;
-  /** Resolves when the event is durable. First the event, then what was told: so a crash repeats it. */
+  /** Resolves when the event is durable. */
   readonly tell: (what: 'came' | 'left', arrival: Arrival) => Promise<void>;
   readonly failed: (error: unknown) => void;
 }

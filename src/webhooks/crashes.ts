@@ -2,14 +2,12 @@ import type { Cluster } from '../cluster/cluster.js';
 import type { After } from '../model/clock.js';
 import type { Lease, Store } from '../storage/store.js';
 import type { EventQueue } from './queue.js';
-import { keysOf, type Session } from './session.js';
+import { keysOf, type OpenConnection } from './open-connections.js';
 
 const PAGE = 500;
 const CHECK_MS = 1000;
 // A node that is missing for so many checks is gone. One that was paused may only be late.
 const GONE_AFTER = 2;
-// A node that was taken for dead, and lives, says so again.
-const SAY_EVERY = 10;
 /** Behind every key. */
 const END = '~';
 
@@ -18,7 +16,6 @@ export class Crashes {
   readonly #options: CrashesOptions;
   /** For how many checks each node was missing. */
   #missing = new Map<string, number>();
-  #checks = 0;
   #isStopped = false;
   #checking: Promise<void> = Promise.resolve();
 
@@ -26,20 +23,13 @@ export class Crashes {
     this.#options = options;
   }
 
-  /** Says that this node has sessions from now on. Rejects if that cannot be stored. */
-  async register(): Promise<void> {
-    await this.#options.nodes.put(this.#options.cluster.node, true);
-  }
-
   start(): void {
     this.#checkLater();
   }
 
-  /** @param isClean whether the ends of all connections of this node have been told */
-  async stop(isClean: boolean): Promise<void> {
+  async stop(): Promise<void> {
     this.#isStopped = true;
     await this.#checking;
-    if (isClean) await this.#options.nodes.remove(this.#options.cluster.node);
   }
 
   #checkLater(): void {
@@ -52,22 +42,32 @@ export class Crashes {
   }
 
   async #check(): Promise<void> {
-    const { nodes, cluster, lease, isShared } = this.#options;
-    if (isShared && ++this.#checks % SAY_EVERY === 0) await this.register();
+    const { cluster, lease } = this.#options;
     if (!lease.isHeld) return this.#missing.clear();
     const alive = new Set(cluster.nodes().map(({ node }) => node));
     const missing = new Map<string, number>();
-    for (const [node] of await nodes.range('', END, PAGE))
+    for await (const node of this.#nodes())
       if (!alive.has(node)) missing.set(node, (this.#missing.get(node) ?? 0) + 1);
     this.#missing = missing;
     for (const [node, checks] of missing) if (checks >= GONE_AFTER) await this.#tell(node);
   }
 
+  /** The nodes that have connections in the store. */
+  async *#nodes(): AsyncGenerator<string> {
+    for (let from = ''; ; ) {
+      const [first] = await this.#options.connections.range(from, END, 1);
+      if (first === undefined) return;
+      const [node = ''] = first[0].split(' ', 1);
+      yield node;
+      [, from] = keysOf(node);
+    }
+  }
+
   /** Tells the end of all connections of a node. */
   async #tell(node: string): Promise<void> {
-    const { queue, sessions, nodes } = this.#options;
+    const { queue, connections } = this.#options;
     for (;;) {
-      const found = await sessions.range(...keysOf(node), PAGE);
+      const found = await connections.range(...keysOf(node), PAGE);
       await Promise.all(
         found.map(async ([key, session]) => {
           // First the event, then the session: a crash in between tells it twice, never not at all.
@@ -78,24 +78,20 @@ export class Crashes {
             seconds: null,
           });
           if (!isStored) throw new Error('the end of a connection could not be stored');
-          await sessions.remove(key);
+          await connections.remove(key);
         }),
       );
       if (found.length < PAGE) break;
       if (this.#isStopped) return;
     }
-    await nodes.remove(node);
   }
 }
 
 interface CrashesOptions {
   readonly queue: EventQueue;
-  readonly sessions: Store<Session>;
-  /** The nodes that have sessions. */
-  readonly nodes: Store<true>;
+  readonly connections: Store<OpenConnection>;
   readonly cluster: Cluster;
   readonly lease: Lease;
-  readonly isShared: boolean;
   readonly after: After;
   readonly failed: (error: unknown) => void;
 }

@@ -1,7 +1,6 @@
 import type { EndReason } from '../model/close.js';
-import { memoryOf } from '../model/text.js';
 
-// About as many bytes has an event without the data of a message.
+// About as many bytes has an event without `data` and `info`.
 const EVENT_BYTES = 500;
 
 interface ConnectionFields {
@@ -83,5 +82,6 @@ function jsonOf(event: WebhookEvent): string {
 
 /** About how many bytes an event takes. */
 export function weigh(event: WebhookEvent): number {
-  return EVENT_BYTES + (event.type === 'message' ? memoryOf(event.data) : 0);
+  if (event.type === 'message') return EVENT_BYTES + Buffer.byteLength(event.data);
+  return EVENT_BYTES + ('info' in event ? Buffer.byteLength(JSON.stringify(event.info)) : 0);
 }

@@ -2,15 +2,15 @@ import type { Connection } from '../core/connection.js';
 import type { Observer } from '../core/observer.js';
 import type { EndReason } from '../model/close.js';
 import type { EventType } from './event.js';
-import type { OpenSessions } from './open-sessions.js';
+import type { OpenConnections } from './open-connections.js';
 import type { EventQueue } from './queue.js';
-import type { Session } from './session.js';
+import type { OpenConnection } from './open-connections.js';
 
 /** Tells the queue what happens to the connections of this node. */
 export class Recorder implements Observer {
   readonly #options: RecorderOptions;
   /** Address and protocol are not known any more when a connection has closed. */
-  readonly #open = new Map<Connection, Session>();
+  readonly #open = new Map<Connection, OpenConnection>();
 
   constructor(options: RecorderOptions) {
     this.#options = options;
@@ -33,12 +33,12 @@ export class Recorder implements Observer {
   closed(connection: Connection, reason: EndReason): void {
     const session = this.#open.get(connection);
     if (session === undefined) return;
-    const { queue, sessions, now } = this.#options;
+    const { queue, connections, now } = this.#options;
     this.#open.delete(connection);
     const seconds = Math.round((now() - connection.openedAt) / 1000);
     void queue
       .add({ type: 'connection.closed', ...session, reason, seconds })
-      .then(isStored => (isStored ? sessions.remove(connection.id) : sessions.leave(connection.id)));
+      .then(isStored => (isStored ? connections.remove(connection.id) : connections.leave(connection.id)));
   }
 
   joined({ id, user }: Connection, room: string): void {
@@ -58,15 +58,15 @@ export class Recorder implements Observer {
     if (session !== undefined && session.user !== user) this.#keep(connection, { ...session, user });
   }
 
-  #keep(connection: Connection, session: Session): void {
+  #keep(connection: Connection, session: OpenConnection): void {
     this.#open.set(connection, session);
-    this.#options.sessions.put(session);
+    this.#options.connections.put(session);
   }
 }
 
 interface RecorderOptions {
   readonly queue: EventQueue;
-  readonly sessions: OpenSessions;
+  readonly connections: OpenConnections;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
   /** Whether PHP wants events of this type. */

@@ -6,10 +6,12 @@ import { nextTurn } from '../model/turns.js';
 import type { Lease, Store } from '../storage/store.js';
 import { bodyOf, type WebhookEvent, weigh } from './event.js';
 import type { EventQueue } from './queue.js';
-import type { Receiver } from './receiver.js';
+import { type Receiver, WrongStatus } from './receiver.js';
 
 const MAX_EVENTS = 100;
-const MAX_BODY_BYTES = 1024 * 1024;
+// Below the megabyte that nginx and others take by default.
+const MAX_BODY_BYTES = 512 * 1024;
+const TOO_LARGE = 413;
 const LONGEST_PAUSE_MS = 60_000;
 // How often to look for events of other nodes, and whether this node may send now.
 const LOOK_MS = 500;
@@ -17,7 +19,8 @@ const PAGE = 500;
 const MEASURE_EVERY_MS = 30_000;
 // Measuring takes at most this part of the time.
 const MEASURE_PART = 0.05;
-const BATCH = 'batch';
+/** Behind every key. */
+const END = '~';
 
 /** A request that is under way. If it is repeated, also after a crash, it is the same. */
 export interface Batch {
@@ -37,7 +40,7 @@ export interface SenderStatus {
   readonly failed: number;
   /** Events that were given up: too old, too many bytes, or they could not be stored. */
   readonly dropped: number;
-  /** Present if the last attempt failed. */
+  /** Present if the last attempt failed, on the node that sends. */
   readonly lastError?: { readonly at: string; readonly reason: string };
 }
 
@@ -76,6 +79,8 @@ export class Sender {
   /** What this node had stored when it was counted last. */
   #counted = { events: 0, bytes: 0 };
   #measureAt = 0;
+  /** Fewer than usual after a request was too large. */
+  #maxEvents = MAX_EVENTS;
   #lastError: SenderStatus['lastError'];
 
   constructor(options: SenderOptions) {
@@ -92,7 +97,7 @@ export class Sender {
       taken: this.#taken,
       failed: this.#failed,
       dropped: this.#dropped + queue.dropped,
-      ...(this.#lastError !== undefined && { lastError: this.#lastError }),
+      ...(sending && this.#lastError !== undefined && { lastError: this.#lastError }),
     };
   }
 
@@ -106,6 +111,8 @@ export class Sender {
     this.#wake.abort();
     this.#options.receiver.stop();
     await this.#running;
+    // Another node may go on at once. If Redis does not answer, the lease runs out by itself.
+    await this.#options.lease.release().catch(() => undefined);
   }
 
   async #run(): Promise<void> {
@@ -157,25 +164,28 @@ export class Sender {
   async #sendNext(): Promise<boolean> {
     await this.#giveUpTooMany();
     const { queue, batches } = this.#options;
-    const begun = await batches.get(BATCH);
-    const found = begun === undefined ? fitting(await queue.head(MAX_EVENTS)) : await queue.get(begun.events);
+    // Each request has a record of its own: a node that was late must not remove that of another.
+    const [begun] = (await batches.range('', END, 1)).map(([, batch]) => batch);
+    const found =
+      begun === undefined ? fitting(await queue.head(this.#maxEvents)) : await queue.get(begun.events);
     const events = await this.#giveUpOld(found);
     if (events.length > 0) {
       const batch = begun ?? { id: `msg_${randomUUID()}`, events: events.map(({ id }) => id) };
-      if (begun === undefined) await batches.put(BATCH, batch);
-      await this.#post(batch.id, bodyOf(events));
+      if (begun === undefined) await batches.put(batch.id, batch);
+      await this.#post(batch.id, events);
       this.#refusals = 0;
       this.#lastError = undefined;
+      this.#maxEvents = MAX_EVENTS;
       this.#taken += events.length;
       await this.#remove(events);
-    }
-    if (begun !== undefined || events.length > 0) await batches.remove(BATCH);
+      await batches.remove(batch.id);
+    } else if (begun !== undefined) await batches.remove(begun.id);
     return begun !== undefined || found.length > 0;
   }
 
   /** Keeps the lease meanwhile: PHP may take longer than it lasts. If another node has it, that one sends. */
-  async #post(id: string, body: string): Promise<void> {
-    const { lease, receiver } = this.#options;
+  async #post(id: string, events: readonly WebhookEvent[]): Promise<void> {
+    const { lease, receiver, batches } = this.#options;
     const end = () => receiver.end('Another node sends now.');
     const timer = setInterval(() => {
       lease.hold().then(
@@ -184,8 +194,13 @@ export class Sender {
       );
     }, LOOK_MS);
     try {
-      await receiver.post(id, body);
+      await receiver.post(id, bodyOf(events));
     } catch (error) {
+      if (error instanceof WrongStatus && error.status === TOO_LARGE && events.length > 1) {
+        // The same events in smaller requests: another request, so another id.
+        this.#maxEvents = Math.ceil(events.length / 2);
+        await batches.remove(id);
+      }
       throw new Refusal(reasonOf(error), { cause: error });
     } finally {
       clearInterval(timer);

@@ -8,12 +8,12 @@ import type { Stores } from '../storage/store.js';
 import { type Arrival, Arrivals } from './arrivals.js';
 import { Crashes } from './crashes.js';
 import type { EventType, Happening, WebhookEvent } from './event.js';
-import { OpenSessions } from './open-sessions.js';
+import { OpenConnections } from './open-connections.js';
 import { EventQueue } from './queue.js';
 import { Receiver } from './receiver.js';
 import { Recorder } from './recorder.js';
 import { type Batch, Sender, type SenderStatus } from './sender.js';
-import type { Session } from './session.js';
+import type { OpenConnection } from './open-connections.js';
 
 const TIMEOUT_MS = 10_000;
 // After a start: time for clients to come back. They have not left.
@@ -46,7 +46,7 @@ export class Webhooks {
   readonly #options: WebhooksOptions;
   readonly #queue: EventQueue;
   readonly #sender: Sender;
-  readonly #sessions: OpenSessions;
+  readonly #connections: OpenConnections;
   readonly #recorder: Recorder;
   readonly #crashes: Crashes | undefined;
   readonly #arrivals: Arrivals[] = [];
@@ -56,15 +56,14 @@ export class Webhooks {
     const { stores, cluster, clock, after, isShared, failed } = options;
     const { node } = cluster;
     const lease = stores.lease('webhooks');
-    const sessions = stores.open<Session>('webhook-sessions');
+    const connections = stores.open<OpenConnection>('webhook-connections');
     const queue = new EventQueue({ store: stores.open<WebhookEvent>('webhooks'), node, clock, failed });
     const wants = (type: EventType) => this.wants(type);
     this.#queue = queue;
-    this.#sessions = new OpenSessions({ store: sessions, node, after, failed });
-    this.#recorder = new Recorder({ queue, sessions: this.#sessions, now: clock.now, wants });
-    const nodes = stores.open<true>('webhook-nodes');
+    this.#connections = new OpenConnections({ store: connections, node, after, failed });
+    this.#recorder = new Recorder({ queue, connections: this.#connections, now: clock.now, wants });
     if (wants('connection.closed'))
-      this.#crashes = new Crashes({ queue, sessions, nodes, cluster, lease, isShared, after, failed });
+      this.#crashes = new Crashes({ queue, connections, cluster, lease, after, failed });
     const { url, key, version, retentionSeconds, retentionBytes } = options;
     this.#sender = new Sender({
       receiver: new Receiver({ url, key, version, timeoutMs: TIMEOUT_MS, clock, after }),
@@ -115,11 +114,6 @@ export class Webhooks {
     return !this.wants(happening.type) || this.#queue.add(happening);
   }
 
-  /** Before the first connection opens. Rejects if the stores do not work. */
-  async register(): Promise<void> {
-    await this.#crashes?.register();
-  }
-
   /** Sends from now on. */
   start(): void {
     this.#sender.start();
@@ -131,8 +125,8 @@ export class Webhooks {
   async stop(): Promise<void> {
     for (const arrivals of this.#arrivals) await arrivals.stop();
     await this.#queue.stop();
-    const isClean = (await this.#sessions.stop()) && this.#queue.dropped === 0;
-    await this.#crashes?.stop(isClean).catch(this.#options.failed);
+    await this.#connections.stop();
+    await this.#crashes?.stop();
     await this.#sender.stop();
   }
 

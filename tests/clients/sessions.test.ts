@@ -107,6 +107,7 @@ describe('a client without a token', () => {
       headers: { authorization: `Bearer a-key-for-tests-of-32-characters` },
     });
     expect(revoked.status).toBe(200);
+    server.pass(1);
     expect(await (await connect(server.ws(), [], PAGE)).next()).toMatchObject({ user: '42' });
   });
 });
@@ -177,8 +178,10 @@ describe('a session', () => {
     );
     const li = await connect(server.ws(), [], PAGE);
     await li.next();
-    server.pass(40);
-    await li.quiet();
+    for (let round = 0; round < 3; round++) {
+      server.pass(20);
+      await li.quiet();
+    }
     expect(php.asked).toHaveLength(1);
   });
 
@@ -187,8 +190,10 @@ describe('a session', () => {
     const exp = Math.floor(server.now() / 1000) + 3600;
     li.send({ type: 'token', token: token({ sub: '42', rooms: ['news'], exp }) });
     expect(await li.nextOf('unsubscribed')).toMatchObject({ room: 'chat.1' });
-    server.pass(40);
-    await li.quiet();
+    for (let round = 0; round < 3; round++) {
+      server.pass(20);
+      await li.quiet();
+    }
     expect(php.asked).toHaveLength(1);
   });
 });

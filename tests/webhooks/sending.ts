@@ -1,5 +1,5 @@
 import { afterEach } from '@jest/globals';
-import { keyOf } from '../../src/backend/signature.js';
+import { signingKeyOf } from '../../src/backend/signature.js';
 import { systemAfter, systemClock } from '../../src/model/clock.js';
 import { EventQueue } from '../../src/webhooks/queue.js';
 import { Receiver } from '../../src/webhooks/receiver.js';
@@ -48,7 +48,7 @@ export class Sending {
     this.sender = new Sender({
       receiver: new Receiver({
         url,
-        key: keyOf(WEBHOOK_SECRET),
+        key: signingKeyOf(WEBHOOK_SECRET),
         version: '0.0.0-test',
         timeoutMs: options.timeoutMs ?? 5000,
         clock: systemClock,

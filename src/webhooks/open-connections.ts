@@ -1,22 +1,39 @@
 import type { After } from '../model/clock.js';
 import type { Store } from '../storage/store.js';
-import { keyOf, type Session } from './session.js';
 
 const RETRY_MS = 1000;
 
+/** A connection that is open. It is stored, so that its end is told also if its process dies. */
+export interface OpenConnection {
+  readonly connection: string;
+  readonly user: string | null;
+  readonly address: string;
+  readonly protocol: string;
+}
+
+/** The key of a session in its store. */
+export function keyOf(node: string, connection: string): string {
+  return `${node} ${connection}`;
+}
+
+/** The keys of all connections of a node: from the first one up to the second, which is left out. */
+export function keysOf(node: string): [from: string, to: string] {
+  return [`${node} `, `${node}!`];
+}
+
 /** The open connections of this node, in a store. What cannot be stored now is tried again until it is. */
-export class OpenSessions {
-  readonly #options: OpenSessionsOptions;
+export class OpenConnections {
+  readonly #options: OpenConnectionsOptions;
   /** What is not stored yet, by key. Undefined: to be removed. */
-  readonly #wanted = new Map<string, Session | undefined>();
+  readonly #wanted = new Map<string, OpenConnection | undefined>();
   #isRetrying = false;
   #isStopped = false;
 
-  constructor(options: OpenSessionsOptions) {
+  constructor(options: OpenConnectionsOptions) {
     this.#options = options;
   }
 
-  put(session: Session): void {
+  put(session: OpenConnection): void {
     this.#set(session.connection, session);
   }
 
@@ -30,14 +47,13 @@ export class OpenSessions {
     this.#wanted.delete(keyOf(this.#options.node, connection));
   }
 
-  /** Tries once more. Resolves to whether everything is stored. */
-  async stop(): Promise<boolean> {
+  /** Tries once more to store everything. */
+  async stop(): Promise<void> {
     this.#isStopped = true;
     await this.#writeAll();
-    return this.#wanted.size === 0;
   }
 
-  #set(connection: string, session: Session | undefined): void {
+  #set(connection: string, session: OpenConnection | undefined): void {
     const key = keyOf(this.#options.node, connection);
     this.#wanted.set(key, session);
     void this.#write(key);
@@ -68,8 +84,8 @@ export class OpenSessions {
   }
 }
 
-interface OpenSessionsOptions {
-  readonly store: Store<Session>;
+interface OpenConnectionsOptions {
+  readonly store: Store<OpenConnection>;
   readonly node: string;
   readonly after: After;
   /** Told of the first of several failures in a row. */
