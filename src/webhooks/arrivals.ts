@@ -1,4 +1,6 @@
 import { createHash } from 'node:crypto';
+import { z } from 'zod';
+import type { Cluster } from '../cluster/cluster.js';
 import type { RoomMember } from '../core/presence/members.js';
 import type { Tracker } from '../core/presence/tracker.js';
 import type { After, Clock } from '../model/clock.js';
@@ -10,6 +12,8 @@ const PAGE = 500;
 const RETRY_MS = 1000;
 /** Behind every key. */
 const END = '~';
+
+const Doubt = z.object({ room: z.string(), user: z.string() });
 
 /** Somebody in a room, as PHP was told. */
 export interface Arrival {
@@ -40,6 +44,11 @@ export class Arrivals {
   constructor(options: ArrivalsOptions) {
     this.#options = options;
     options.tracker.watch(member => this.#changed(member));
+    options.cluster.handle(options.topic, body => {
+      const { room, user } = Doubt.parse(JSON.parse(body));
+      this.#compareAgain(room, user);
+      return undefined;
+    });
   }
 
   start(): void {
@@ -155,6 +164,20 @@ export class Arrivals {
     if (member?.isPresent && before === undefined)
       await this.#come(key, { room, user, info: member.info ?? null, state: 'coming' });
     else if (!member?.isPresent && before !== undefined && this.#isSettled) await this.#leave(key, before);
+    if (!this.#options.lease.isHeld) this.#doubt(room, user);
+  }
+
+  /** This node was too slow: another one may have told something else meanwhile. That one compares again. */
+  #doubt(room: string, user: string): void {
+    const { cluster, topic } = this.#options;
+    cluster.tell(topic, JSON.stringify({ room, user }));
+    this.#compareAgain(room, user);
+  }
+
+  #compareAgain(room: string, user: string): void {
+    if (!this.#wasOwner) return;
+    this.#add(room, user);
+    this.#compare();
   }
 
   async #come(key: string, arrival: Arrival): Promise<Arrival> {
@@ -175,6 +198,9 @@ export class Arrivals {
 }
 
 interface ArrivalsOptions {
+  readonly cluster: Cluster;
+  /** The topic of this object's messages to those of other nodes. */
+  readonly topic: string;
   readonly tracker: Tracker;
   /** What PHP was told. */
   readonly told: Store<Arrival>;

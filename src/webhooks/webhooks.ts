@@ -135,8 +135,10 @@ export class Webhooks {
     store: string,
     happeningOf: (what: 'came' | 'left', arrival: Arrival) => Happening,
   ): void {
-    const { stores, clock, after, graceMs, failed } = this.#options;
+    const { stores, cluster, clock, after, graceMs, failed } = this.#options;
     const arrivals = new Arrivals({
+      cluster,
+      topic: store,
       tracker,
       told: stores.open<Arrival>(store),
       lease: stores.lease('webhooks'),

@@ -42,6 +42,8 @@ class Shared {
     hold();
     const follow = (tracker: Tracker, name: string) =>
       new Arrivals({
+        cluster,
+        topic: name,
         tracker,
         told: this.#storeOf(cluster, name),
         lease,
