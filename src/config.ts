@@ -271,6 +271,7 @@ const Settings = z.object({
   WEBHOOK_URL: backendUrl,
   WEBHOOK_SECRET: webhookKey,
   WEBHOOK_EVENTS: list(['*']).superRefine((patterns, context) => {
+    if (patterns.length === 0) context.addIssue('has no event; leave it out to hear of all');
     for (const pattern of patterns)
       if (!EVENT_TYPES.some(type => matches(pattern, type)))
         context.addIssue(`has ${pattern}, which is no event; there are ${EVENT_TYPES.join(', ')}`);

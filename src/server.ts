@@ -29,6 +29,9 @@ import { Webhooks } from './webhooks/index.js';
 // A start that is stopped ends by itself within seconds. If it hangs in the system, the stop does not wait for it.
 const START_MS = 10_000;
 
+// Of one connection, in bursts of twice as many, if the backend hears of them: each makes an event on the disk.
+const MAX_JOINS_PER_SECOND = 50;
+
 /** A whole Postroom in one object. */
 export interface Server {
   /** Opens the journal and listens. Rejects with an error that says what to do. */
@@ -201,6 +204,7 @@ function webhooksOf(
     after: systemAfter,
     refused: reason =>
       log.warn({ reason }, 'PHP did not take a webhook (WEBHOOK_URL); it is sent again until it does'),
+    gaveUp: events => log.warn({ events }, 'webhook events were given up; nobody took them in time'),
     failed: error =>
       log.warn({ reason: reasonOf(error) }, 'a webhook event cannot be stored now; trying again'),
   });
@@ -267,7 +271,11 @@ function waysOutOf(base: Base, { postroom, revocations, webhooks }: Core, every?
           retentionSeconds: config.RETENTION_SECONDS,
         },
       },
-      settings: { maxBufferedBytes: config.MAX_BUFFERED_BYTES, pingSeconds: config.PING_SECONDS },
+      settings: {
+        maxBufferedBytes: config.MAX_BUFFERED_BYTES,
+        pingSeconds: config.PING_SECONDS,
+        maxJoinsPerSecond: webhooks?.wantsJoins ? MAX_JOINS_PER_SECOND : undefined,
+      },
     },
     { maxFrameBytes: config.MAX_FRAME_BYTES },
   );

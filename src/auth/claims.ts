@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { unportable } from '../model/json.js';
 import { MAX_WILDCARDS, Patterns } from '../model/pattern.js';
 import { isShortText } from '../model/text.js';
 import type { Identity } from './identity.js';
@@ -48,6 +49,10 @@ export const TokenClaims = z.object({
   info: z
     .record(z.string(), z.unknown(), {
       error: 'must be a JSON object (PHP makes [] of an empty array: leave info out instead)',
+    })
+    .superRefine((info, context) => {
+      const fault = unportable(info);
+      if (fault !== undefined) context.addIssue(fault);
     })
     .transform(info => JSON.stringify(info))
     .refine(info => Buffer.byteLength(info) <= MAX_INFO_BYTES, {

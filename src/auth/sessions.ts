@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { type After, type Clock, systemAfter, systemClock } from '../model/clock.js';
 import { Fifo } from '../model/fifo.js';
 import { failed, type SessionAnswer } from './session-answer.js';
@@ -87,7 +88,9 @@ export class Sessions {
     if (this.#isStopped) return Promise.resolve(STOPPED);
     if (signal?.aborted) return Promise.resolve(GONE);
     const { cookie, origin, userAgent, address } = visitor;
-    const key = JSON.stringify([cookie, origin, userAgent, address]);
+    const key = createHash('sha256')
+      .update(JSON.stringify([cookie, origin, userAgent, address]))
+      .digest('base64');
     const question = this.#questions.get(key) ?? this.#put(key, visitor);
     return new Promise(resolve => {
       const answered = (answer: SessionAnswer) => {

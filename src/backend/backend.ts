@@ -12,6 +12,8 @@ import type { After } from '../model/clock.js';
 const IDLE_MS = 2000;
 // How long to wait for the rest of an answer of which only the status counts, so that its connection can be used again.
 const REST_MS = 1000;
+// Answers with 1xx before the answer.
+const MAX_HINTS = 10;
 const STOPPED = 'The server is stopping.';
 
 /** As much as has come of an answer. */
@@ -154,6 +156,10 @@ export class Backend {
       done({ status: response?.statusCode, chunks, broken });
     };
     request.on('close', close);
+    let hints = 0;
+    request.on('information', () => {
+      if (++hints > MAX_HINTS) request.destroy();
+    });
     request.on('response', incoming => {
       response = incoming;
       const onlyStatus = this.#maxBytes === 0;

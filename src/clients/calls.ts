@@ -6,6 +6,8 @@ import { isShortText } from '../model/text.js';
 import { MessageError } from './message-error.js';
 
 const MAX_OF_ONE_CONNECTION = 5;
+// One user, or one address without a user, gets at most this part of all calls.
+const MAX_PART = 4;
 const MAX_LOGGED = 200;
 
 /** A client's question to PHP. */
@@ -15,6 +17,8 @@ export interface Call {
   readonly data: string;
   readonly connection: string;
   readonly user: string | null;
+  /** The network address of the client. */
+  readonly address: string;
 }
 
 /** Clients ask, PHP answers: a bounded number of questions at a time. */
@@ -66,11 +70,13 @@ export class Calls {
   async call(call: Call): Promise<string> {
     if (!isShortText(call.event))
       throw new MessageError('invalid_frame', 'event must be a string of 1 to 200 characters.');
-    this.#begin(call.connection);
+    const { connection, user, address } = call;
+    const caller = user === null ? `address ${address}` : `user ${user}`;
+    this.#begin(connection, caller);
     try {
       return this.#resultOf(await this.#ask(call));
     } finally {
-      this.#end(call.connection);
+      this.#end(connection, caller);
     }
   }
 
@@ -79,21 +85,33 @@ export class Calls {
     this.#endpoint.stop();
   }
 
-  #begin(connection: string): void {
-    const own = this.#runningOf.get(connection) ?? 0;
-    if (own >= MAX_OF_ONE_CONNECTION)
+  #begin(connection: string, caller: string): void {
+    const part = Math.max(MAX_OF_ONE_CONNECTION, Math.ceil(this.#maxCalls / MAX_PART));
+    if (this.#countOf(connection) >= MAX_OF_ONE_CONNECTION)
       throw new MessageError('call_busy', `A connection may have ${MAX_OF_ONE_CONNECTION} calls at a time.`);
     if (this.#running >= this.#maxCalls)
       throw new MessageError('call_busy', `The backend has ${this.#maxCalls} calls at a time (MAX_CALLS).`);
+    if (this.#countOf(caller) >= part)
+      throw new MessageError('call_busy', `A user may have ${part} calls at a time, a quarter of MAX_CALLS.`);
+    this.#count(connection, 1);
+    this.#count(caller, 1);
     this.#running++;
-    this.#runningOf.set(connection, own + 1);
   }
 
-  #end(connection: string): void {
+  #end(connection: string, caller: string): void {
     this.#running--;
-    const own = (this.#runningOf.get(connection) ?? 1) - 1;
-    if (own === 0) this.#runningOf.delete(connection);
-    else this.#runningOf.set(connection, own);
+    this.#count(connection, -1);
+    this.#count(caller, -1);
+  }
+
+  #countOf(who: string): number {
+    return this.#runningOf.get(who) ?? 0;
+  }
+
+  #count(who: string, change: number): void {
+    const count = this.#countOf(who) + change;
+    if (count === 0) this.#runningOf.delete(who);
+    else this.#runningOf.set(who, count);
   }
 
   #ask({ event, data, connection, user }: Call): Promise<Reply> {

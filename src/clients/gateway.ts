@@ -94,13 +94,12 @@ export class Gateway {
     const { request, socket } = upgrade;
     const admission = new Admission(this.#context, socket, request.headers);
     const gone = new AbortController();
-    const leave = () => gone.abort();
     const asked = admission.prepare(opening.token, gone.signal);
     if (asked === undefined) return this.#check(upgrade, opening, admission);
-    socket.once('close', leave);
+    const stopWatching = watch(socket, () => gone.abort());
     asked
       .then(() => {
-        socket.off('close', leave);
+        stopWatching();
         this.#enterLater(upgrade, () => this.#check(upgrade, opening, admission));
       })
       .catch(error => this.#fail(socket, error));
@@ -180,6 +179,20 @@ export class Gateway {
     this.#context.log.error({ err: error }, 'a connection could not be opened');
     socket.destroy();
   }
+}
+
+/**
+ * Notices a client that goes away while it waits for its answer. It must be read for that, and it may not send anything
+ * before the answer (RFC 6455 §4.1). Returns a function that ends this.
+ */
+function watch(socket: Socket, gone: () => void): () => void {
+  const destroy = () => socket.destroy();
+  socket.on('data', destroy).on('end', destroy).on('close', gone);
+  socket.resume();
+  return () => {
+    socket.pause();
+    socket.off('data', destroy).off('end', destroy).off('close', gone);
+  };
 }
 
 /** Returns the error of a wrong token: the protocol reports it. */

@@ -92,7 +92,7 @@ export class Messages {
     if (calls === undefined)
       throw new MessageError('unknown_type', 'The type call needs the setting CALL_URL.');
     const { id: connection, user = null } = this.#connection;
-    return calls.call({ event, data, connection, user });
+    return calls.call({ event, data, connection, user, address: this.#admission.address });
   }
 
   #takeTurn(): void {

@@ -126,3 +126,22 @@ function containerEnd(text: string, start: number): number {
   }
   return at;
 }
+
+// PHP reads JSON up to 512 levels deep, Ruby up to 100. What carries it has some levels of its own.
+const MAX_DEPTH = 90;
+
+/**
+ * Why other languages could not read a parsed JSON value: half a character in a string, or too many levels. Undefined
+ * if they can.
+ */
+export function unportable(value: unknown, depth = 0): string | undefined {
+  if (typeof value === 'string')
+    return value.isWellFormed() ? undefined : 'has half a character (a surrogate without its other half)';
+  if (typeof value !== 'object' || value === null) return undefined;
+  if (depth === MAX_DEPTH) return `has more than ${MAX_DEPTH} levels`;
+  for (const [name, member] of Object.entries(value)) {
+    const fault = unportable(name) ?? unportable(member, depth + 1);
+    if (fault !== undefined) return fault;
+  }
+  return undefined;
+}

@@ -8,6 +8,7 @@ import {
   roomAddress,
   userAddress,
 } from './address.js';
+import { unportable } from './json.js';
 import { isNear } from './near.js';
 import { type Fault, invalidNotification, MAX_FAULTS } from './problem.js';
 import { isShortText, KEY_RULE } from './text.js';
@@ -119,6 +120,9 @@ export function fieldsOf(value: unknown, path: string, retentionSeconds: number,
     `must be a whole number of seconds from 0 to ${MAX_WAIT_SECONDS}`,
   );
   check.that('wait', wait === undefined || ack !== undefined, 'needs ack: without it nobody acknowledges');
+  // If it is missed, it comes back to the backend.
+  const fault = ack === undefined ? undefined : unportable(value.data);
+  check.that('data', fault === undefined, fault ?? '');
   check.that('collapse', collapse === undefined || isShortText(collapse), COLLAPSE_RULE);
   const at = check.moment(value, now);
   check.that('wait', wait === undefined || at === undefined, 'cannot be used with at or delay');

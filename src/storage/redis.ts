@@ -27,13 +27,18 @@ const CHANGE = `
   end
   return results`;
 
-/** Returns key, value, key, value, … ARGV: the first key, the end key, which is not included, the most entries. */
+/** A key without a value is removed: Redis has evicted the values. Returns key, value, key, value, … ARGV: the first key, the end key, which is not included, the most entries. */
 const RANGE = `
   local keys = redis.call('ZRANGEBYLEX', KEYS[1], '[' .. ARGV[1], '(' .. ARGV[2], 'LIMIT', 0, ARGV[3])
   local results = {}
   for _, key in ipairs(keys) do
-    results[#results + 1] = key
-    results[#results + 1] = redis.call('HGET', KEYS[2], key)
+    local value = redis.call('HGET', KEYS[2], key)
+    if value then
+      results[#results + 1] = key
+      results[#results + 1] = value
+    else
+      redis.call('ZREM', KEYS[1], key)
+    end
   end
   return results`;
 

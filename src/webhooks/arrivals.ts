@@ -157,6 +157,7 @@ export class Arrivals {
   async #compareOne(key: string, { room, user }: Pick<Arrival, 'room' | 'user'>): Promise<void> {
     const { tracker, told } = this.#options;
     let before = await told.get(key);
+    if (!this.#options.lease.isHeld) return;
     // A node that died in between may have told it or not: it is told again.
     if (before?.state === 'coming') before = await this.#come(key, before);
     if (before?.state === 'leaving') before = await this.#leave(key, before);
@@ -164,14 +165,6 @@ export class Arrivals {
     if (member?.isPresent && before === undefined)
       await this.#come(key, { room, user, info: member.info ?? null, state: 'coming' });
     else if (!member?.isPresent && before !== undefined && this.#isSettled) await this.#leave(key, before);
-    if (!this.#options.lease.isHeld) this.#doubt(room, user);
-  }
-
-  /** This node was too slow: another one may have told something else meanwhile. That one compares again. */
-  #doubt(room: string, user: string): void {
-    const { cluster, topic } = this.#options;
-    cluster.tell(topic, JSON.stringify({ room, user }));
-    this.#compareAgain(room, user);
   }
 
   #compareAgain(room: string, user: string): void {
@@ -183,17 +176,30 @@ export class Arrivals {
   async #come(key: string, arrival: Arrival): Promise<Arrival> {
     const { told, tell } = this.#options;
     await told.put(key, { ...arrival, state: 'coming' });
-    await tell('came', arrival);
     const there: Arrival = { ...arrival, state: 'there' };
-    await told.put(key, there);
+    if (!this.#mayGoOn(arrival)) return there;
+    await tell('came', arrival);
+    if (this.#mayGoOn(arrival)) await told.put(key, there);
     return there;
   }
 
   async #leave(key: string, arrival: Arrival): Promise<undefined> {
     const { told, tell } = this.#options;
     await told.put(key, { ...arrival, state: 'leaving' });
+    if (!this.#mayGoOn(arrival)) return;
     await tell('left', arrival);
-    await told.remove(key);
+    if (this.#mayGoOn(arrival)) await told.remove(key);
+  }
+
+  /**
+   * Whether this node still has the lease. If it was too slow, another node may have told something else meanwhile.
+   * That one compares again.
+   */
+  #mayGoOn({ room, user }: Arrival): boolean {
+    if (this.#options.lease.isHeld) return true;
+    const { cluster, topic } = this.#options;
+    cluster.tell(topic, JSON.stringify({ room, user }));
+    return false;
   }
 }
 

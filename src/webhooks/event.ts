@@ -45,6 +45,13 @@ export type Happening =
       readonly user: string | null;
       /** The id of the notification that it became. */
       readonly notificationId: string;
+    }
+  | {
+      readonly type: 'notification.missed';
+      /** JSON text: as it was posted, with its `id`. */
+      readonly notification: string;
+      /** Null: nobody at all has acknowledged it. */
+      readonly user: string | null;
     };
 
 export const EVENT_TYPES = [
@@ -57,6 +64,7 @@ export const EVENT_TYPES = [
   'member.joined',
   'member.left',
   'message',
+  'notification.missed',
 ] as const satisfies readonly Happening['type'][];
 
 export type EventType = (typeof EVENT_TYPES)[number];
@@ -75,13 +83,20 @@ export function bodyOf(events: readonly WebhookEvent[]): string {
 }
 
 function jsonOf(event: WebhookEvent): string {
-  if (event.type !== 'message') return JSON.stringify(event);
-  const { data, ...fields } = event;
-  return `${JSON.stringify(fields).slice(0, -1)},"data":${data}}`;
+  if (event.type === 'message') {
+    const { data, ...fields } = event;
+    return `${JSON.stringify(fields).slice(0, -1)},"data":${data}}`;
+  }
+  if (event.type === 'notification.missed') {
+    const { notification, ...fields } = event;
+    return `${JSON.stringify(fields).slice(0, -1)},"notification":${notification}}`;
+  }
+  return JSON.stringify(event);
 }
 
 /** About how many bytes an event takes. */
 export function weigh(event: WebhookEvent): number {
   if (event.type === 'message') return EVENT_BYTES + Buffer.byteLength(event.data);
+  if (event.type === 'notification.missed') return EVENT_BYTES + Buffer.byteLength(event.notification);
   return EVENT_BYTES + ('info' in event ? Buffer.byteLength(JSON.stringify(event.info)) : 0);
 }

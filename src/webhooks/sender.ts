@@ -16,6 +16,7 @@ const LONGEST_PAUSE_MS = 60_000;
 // How often to look for events of other nodes, and whether this node may send now.
 const LOOK_MS = 500;
 const PAGE = 500;
+const QUIET_MS = 10_000;
 const MEASURE_EVERY_MS = 30_000;
 // Measuring takes at most this part of the time.
 const MEASURE_PART = 0.05;
@@ -57,6 +58,8 @@ interface SenderOptions {
   readonly now: () => number;
   /** Told of the first of several requests in a row that PHP did not take. */
   readonly refused: (reason: string) => void;
+  /** Told of events that were given up, at most once in ten seconds: how many these were since the last time. */
+  readonly gaveUp: (events: number) => void;
   /** Told of the first of several failures of the stores or the lease in a row. */
   readonly failed: (error: unknown) => void;
 }
@@ -79,6 +82,9 @@ export class Sender {
   /** What this node had stored when it was counted last. */
   #counted = { events: 0, bytes: 0 };
   #measureAt = 0;
+  /** Events that were given up and that nobody was told of yet. */
+  #untold = 0;
+  #toldAt = Number.NEGATIVE_INFINITY;
   /** Fewer than usual after a request was too large. */
   #maxEvents = MAX_EVENTS;
   #lastError: SenderStatus['lastError'];
@@ -216,26 +222,50 @@ export class Sender {
     return events.filter(({ at }) => at >= oldest);
   }
 
-  /** Gives up the oldest events if they have too many bytes together. */
+  /**
+   * Gives up the oldest events if they have too many bytes together. What clients said goes last: it was acknowledged,
+   * and joins and leaves, which are cheap to make, must not push it out.
+   */
   async #giveUpTooMany(): Promise<void> {
-    const { queue, retentionBytes } = this.#options;
     await this.#measure();
-    while (this.#bytes > retentionBytes && !this.#stopping.signal.aborted) {
-      const oldest = await queue.head(PAGE);
-      if (oldest.length === 0) return this.#measure(true);
+    if (this.#bytes <= this.#options.retentionBytes) return this.#tellGivenUp();
+    await this.#giveUpOldest(({ type }) => type !== 'message' && type !== 'notification.missed');
+    await this.#giveUpOldest(() => true);
+    this.#tellGivenUp();
+  }
+
+  async #giveUpOldest(mayGo: (event: WebhookEvent) => boolean): Promise<void> {
+    const { queue, retentionBytes } = this.#options;
+    for (let id = ''; this.#bytes > retentionBytes && !this.#stopping.signal.aborted; ) {
+      const page = await queue.after(id, PAGE);
+      id = page.at(-1)?.id ?? id;
       let left = this.#bytes;
-      const isLast = (event: WebhookEvent) => {
+      const going: WebhookEvent[] = [];
+      for (const event of page) {
+        if (left <= retentionBytes) break;
+        if (!mayGo(event)) continue;
+        going.push(event);
         left -= weigh(event);
-        return left <= retentionBytes;
-      };
-      const last = oldest.findIndex(isLast);
-      await this.#giveUp(last < 0 ? oldest : oldest.slice(0, last + 1));
+      }
+      await this.#giveUp(going);
+      if (page.length < PAGE) return;
+      // The disk answers at once.
+      await nextTurn();
     }
+  }
+
+  #tellGivenUp(): void {
+    const now = performance.now();
+    if (this.#untold === 0 || now < this.#toldAt + QUIET_MS) return;
+    this.#options.gaveUp(this.#untold);
+    this.#untold = 0;
+    this.#toldAt = now;
   }
 
   async #giveUp(events: readonly WebhookEvent[]): Promise<void> {
     await this.#remove(events);
     this.#dropped += events.length;
+    this.#untold += events.length;
   }
 
   async #remove(events: readonly WebhookEvent[]): Promise<void> {

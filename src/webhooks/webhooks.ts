@@ -19,6 +19,15 @@ const TIMEOUT_MS = 10_000;
 // After a start: time for clients to come back. They have not left.
 const LEAST_SETTLE_MS = 5000;
 
+const ROOM_EVENTS = [
+  'room.joined',
+  'room.left',
+  'room.occupied',
+  'room.vacated',
+  'member.joined',
+  'member.left',
+] as const;
+
 export interface WebhooksOptions {
   readonly url: string;
   /** The key of the signatures. */
@@ -37,6 +46,8 @@ export interface WebhooksOptions {
   readonly after: After;
   /** Told of the first of several requests in a row that failed. */
   readonly refused: (reason: string) => void;
+  /** Told of events that were given up, at most once in ten seconds: how many these were since the last time. */
+  readonly gaveUp: (events: number) => void;
   /** Told of events that cannot be stored, and of lists that cannot be read. It is tried again. */
   readonly failed: (error: unknown) => void;
 }
@@ -75,6 +86,7 @@ export class Webhooks {
       retentionBytes,
       now: clock.now,
       refused: options.refused,
+      gaveUp: options.gaveUp,
       failed,
     });
   }
@@ -86,6 +98,11 @@ export class Webhooks {
 
   get status(): SenderStatus {
     return this.#sender.status;
+  }
+
+  /** Whether PHP hears of joins and leaves. */
+  get wantsJoins(): boolean {
+    return ROOM_EVENTS.some(type => this.wants(type));
   }
 
   /** Whether PHP wants events of this type. */

@@ -118,7 +118,7 @@ describe('a call', () => {
   it('is refused while PHP has enough of them, of one connection and of all', async () => {
     const waiting: ServerResponse[] = [];
     const { php, server, li } = await called(response => waiting.push(response), { MAX_CALLS: '7' });
-    const jo = await connect(server.ws());
+    const jo = await connect(server.ws(`/ws?token=${token({ sub: '7' })}`));
     await jo.next();
     for (let ref = 0; ref < 6; ref++) li.send({ type: 'call', event: 'e', ref });
     expect(await li.next()).toMatchObject({
@@ -141,6 +141,25 @@ describe('a call', () => {
     await php.until(8);
     waiting[0]?.end('true');
     expect(await li.next()).toMatchObject({ type: 'result', ref: 'again' });
+  });
+
+  it('of one address leaves room for others, however many connections it has', async () => {
+    const { php, server, li } = await called(response => response, { MAX_CALLS: '40' });
+    for (let count = 0; count < 2; count++) {
+      const stranger = await connect(server.ws());
+      await stranger.next();
+      for (let ref = 0; ref < 5; ref++) stranger.send({ type: 'call', event: 'e', ref });
+      await php.until(5 * (count + 1));
+    }
+    const one = await connect(server.ws());
+    await one.next();
+    one.send({ type: 'call', event: 'e', ref: 1 });
+    expect(await one.next()).toMatchObject({
+      code: 'call_busy',
+      message: expect.stringMatching(/a quarter/),
+    });
+    li.send({ type: 'call', event: 'e', ref: 1 });
+    await php.until(11);
   });
 
   it('of a client that has gone takes its place until PHP has answered', async () => {

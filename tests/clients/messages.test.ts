@@ -65,6 +65,14 @@ describe('a publish', () => {
     ['event of ours', { event: 'postroom.x' }, 'invalid_frame', /must not begin with postroom\./],
     ['event without a name', { event: '' }, 'invalid_frame', /1 to 200 characters/],
     ['ttl', { ttl: 1e9 }, 'invalid_frame', /ttl must be a whole number/],
+    ['half a character', { data: { a: ['\ud800'] } }, 'invalid_frame', /data has half a character/],
+    ['half a name', { data: { '\udc00': 1 } }, 'invalid_frame', /data has half a character/],
+    [
+      'depth',
+      { data: JSON.parse(`${'['.repeat(91)}${']'.repeat(91)}`) },
+      'invalid_frame',
+      /more than 90 levels/,
+    ],
     ['large data', { data: 'x'.repeat(700) }, 'payload_too_large', /MAX_NOTIFICATION_BYTES/],
   ])('with a wrong %s is refused, and the connection stays', async (_what, wrong, code, message) => {
     const { li, jo } = await pair({ MAX_NOTIFICATION_BYTES: '600' });

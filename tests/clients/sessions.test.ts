@@ -1,6 +1,6 @@
 import { generateKeyPairSync } from 'node:crypto';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
-import type { AddressInfo } from 'node:net';
+import { type AddressInfo, createConnection, type Socket } from 'node:net';
 import { afterEach, describe, expect, it } from '@jest/globals';
 import jwt from 'jsonwebtoken';
 import { connect, token } from '../support/client.js';
@@ -110,6 +110,45 @@ describe('a client without a token', () => {
     server.pass(1);
     expect(await (await connect(server.ws(), [], PAGE)).next()).toMatchObject({ user: '42' });
   });
+});
+
+describe('a client that goes away while it is asked for', () => {
+  it('is noticed, and the next one is asked for', async () => {
+    const held: ServerResponse[] = [];
+    const { php, server } = await start((_request, response) => void held.push(response), {
+      AUTH_MAX_REQUESTS: '1',
+    });
+    const { host } = new URL(server.url);
+    const upgrade = (cookie: string) =>
+      `GET /ws HTTP/1.1\r\nHost: ${host}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: ${'A'.repeat(22)}==\r\nOrigin: https://a.example\r\nCookie: ${cookie}\r\n\r\n`;
+    const first = open(server.url, upgrade('a=1'));
+    while (php.asked.length < 1) await new Promise(setImmediate);
+    const second = open(server.url, upgrade('a=2'));
+    const third = open(server.url, upgrade('a=3'));
+    while ((await sessionsOf(server.url)).waiting < 2) await new Promise(setImmediate);
+    second.end();
+    third.write('early');
+    while ((await sessionsOf(server.url)).waiting > 0) await new Promise(setImmediate);
+    held[0]?.end(JSON.stringify(LI));
+    while ((await sessionsOf(server.url)).running > 0) await new Promise(setImmediate);
+    expect(php.asked).toHaveLength(1);
+    first.destroy();
+  });
+
+  function open(url: string, request: string): Socket {
+    const { hostname, port } = new URL(url);
+    const socket = createConnection(Number(port), hostname);
+    socket.on('error', () => undefined);
+    socket.write(request);
+    return socket;
+  }
+
+  async function sessionsOf(url: string): Promise<{ running: number; waiting: number }> {
+    const headers = { authorization: 'Bearer a-key-for-tests-of-32-characters' };
+    const response = await fetch(`${url}/health`, { headers });
+    const { sessions } = (await response.json()) as { sessions: { running: number; waiting: number } };
+    return sessions;
+  }
 });
 
 describe('a session', () => {

@@ -65,6 +65,21 @@ describe('PHP hears', () => {
     expect(told(await receiver.events(2)).at(1)).toEqual({ type: 'room.occupied', room: 'public.b' });
   });
 
+  it('of joins of one connection only so many a second, and of all of them later', async () => {
+    const { receiver, server } = await start({ WEBHOOK_EVENTS: 'room.joined' });
+    const client = await connect(server.ws());
+    await client.next();
+    const started = performance.now();
+    for (let count = 0; count < 130; count++) {
+      client.send({ type: 'subscribe', room: 'public.a' });
+      client.send({ type: 'unsubscribe', room: 'public.a' });
+    }
+    for (let count = 0; count < 130; count++) await client.nextOf('unsubscribed');
+    // 260 of them, 100 at once.
+    expect(performance.now() - started).toBeGreaterThan(3000);
+    await receiver.events(130);
+  });
+
   it('of members, with their info, not of their second tab', async () => {
     const { receiver, server } = await start({ WEBHOOK_EVENTS: 'member.*' });
     const li = token({ sub: '42', rooms: ['presence.*'], info: { name: 'Li' } });

@@ -35,6 +35,8 @@ export class Sending {
   readonly refusals: string[] = [];
   /** Failures of the stores, as they were told. */
   readonly failures: string[] = [];
+  /** What the sender told of events that it gave up. */
+  readonly givenUp: number[] = [];
   #told = 0;
 
   constructor(url: string, options: Options = {}) {
@@ -61,6 +63,7 @@ export class Sending {
       retentionSeconds: options.retentionSeconds ?? 3600,
       retentionBytes: options.retentionBytes ?? 1e9,
       now: () => this.now,
+      gaveUp: events => this.givenUp.push(events),
       refused: reason => this.refusals.push(reason),
       failed: error => this.failures.push(String(error)),
     });

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { memberText } from '../../model/json.js';
+import { memberText, unportable } from '../../model/json.js';
 import { ownCopy } from '../../model/text.js';
 import type { MessageErrorCode } from '../message-error.js';
 
@@ -36,6 +36,14 @@ export class FrameError extends Error {
 
 const Ref = z.union([z.string(), z.number()], 'must be a string or a number').optional();
 const Text = z.string({ error: ({ input }) => (input === undefined ? 'is missing' : 'must be a string') });
+// A backend could not read it, nor what came with it.
+const Portable = z
+  .unknown()
+  .superRefine((value, context) => {
+    const fault = unportable(value);
+    if (fault !== undefined) context.addIssue(fault);
+  })
+  .optional();
 const ClientFrame = z.discriminatedUnion(
   'type',
   [
@@ -47,11 +55,12 @@ const ClientFrame = z.discriminatedUnion(
       type: z.literal('publish'),
       room: Text,
       event: Text,
+      data: Portable,
       ttl: z.number('must be a number of seconds').optional(),
       ref: Ref,
     }),
     z.object({ type: z.literal('ack'), id: Text, ref: Ref }),
-    z.object({ type: z.literal('call'), event: Text, ref: Ref }),
+    z.object({ type: z.literal('call'), event: Text, data: Portable, ref: Ref }),
   ],
   { error: 'must be a JSON object' },
 );

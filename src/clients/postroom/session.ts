@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import type { RawData, WebSocket } from 'ws';
 import { TokenError } from '../../auth/tokens.js';
@@ -8,6 +9,7 @@ import { isNear } from '../../model/near.js';
 import { Problem } from '../../model/problem.js';
 import type { FairTurns } from '../../model/turns.js';
 import type { Admission } from '../admission.js';
+import { Allowance } from '../allowance.js';
 import { MessageError } from '../message-error.js';
 import { Messages, type MessagesOptions } from '../messages.js';
 import type { WsSocket } from '../socket.js';
@@ -44,6 +46,8 @@ export interface SessionContext {
   readonly settings: {
     readonly maxBufferedBytes: number;
     readonly pingSeconds: number;
+    /** Joins and leaves of one connection; undefined: as many as it likes. */
+    readonly maxJoinsPerSecond: number | undefined;
   };
 }
 
@@ -109,6 +113,7 @@ class Session implements Timer {
   readonly #connection: Connection;
   /** Made with the first message: most clients only listen. */
   #messages: Messages | undefined;
+  #joins: Allowance | undefined;
   #errors = 0;
   /** Frames that wait while this node catches up, or while others have their turn. */
   #held: HeldFrames | undefined;
@@ -240,10 +245,12 @@ class Session implements Timer {
   #handle(frame: ClientFrame): void {
     switch (frame.type) {
       case 'subscribe':
-        return this.#subscribe(frame.room, frame.since, frame.ref);
+        return this.#inTurn(() => this.#subscribe(frame.room, frame.since, frame.ref));
       case 'unsubscribe':
-        this.#leave(frame.room);
-        return this.#send(unsubscribedFrame(frame.room, frame.ref));
+        return this.#inTurn(() => {
+          this.#leave(frame.room);
+          this.#send(unsubscribedFrame(frame.room, frame.ref));
+        });
       case 'token':
         return this.#renewWhenPrepared(frame.token, frame.ref);
       case 'ping':
@@ -273,6 +280,15 @@ class Session implements Timer {
         },
       )
       .catch(error => this.#fail(error));
+  }
+
+  /** If the backend hears of joins and leaves, a client makes only so many a second. Its later frames wait too. */
+  #inTurn(join: () => void): void {
+    const { maxJoinsPerSecond } = this.#context.settings;
+    if (maxJoinsPerSecond === undefined) return join();
+    this.#joins ??= new Allowance(maxJoinsPerSecond);
+    if (this.#joins.take(this.#context.messages.elapsed())) return join();
+    this.#goOnAfter(sleep(1000 / maxJoinsPerSecond), () => this.#inTurn(join));
   }
 
   #subscribe(room: string, since: string | undefined, ref: Ref): void {
