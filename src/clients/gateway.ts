@@ -111,11 +111,11 @@ export class Gateway {
     const { token, since } = opening;
     const identified = identify(admission, token);
     if (since === undefined || identified instanceof TokenError || !postroom.isAhead(since))
-      return opening.open(upgrade, identified);
+      return open(upgrade, opening, identified);
     postroom
       .catchUp(since)
       // The token is checked again: it may have been revoked meanwhile.
-      .then(() => this.#enterLater(upgrade, () => opening.open(upgrade, identify(admission, token))))
+      .then(() => this.#enterLater(upgrade, () => open(upgrade, opening, identify(admission, token))))
       .catch(error => this.#fail(upgrade.socket, error));
   }
 
@@ -179,6 +179,12 @@ export class Gateway {
     this.#context.log.error({ err: error }, 'a connection could not be opened');
     socket.destroy();
   }
+}
+
+function open(upgrade: Upgrade, opening: Opening, identified: Admission | TokenError): void {
+  opening.open(upgrade, identified);
+  // A socket that was watched stands still.
+  upgrade.socket.resume();
 }
 
 /**
