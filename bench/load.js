@@ -15,7 +15,7 @@
  *   join     { paths, rate }                              opens a listener for each path, so many a second
  *   churn    { paths, rate, stay, seconds }               listeners come and go, see load/joins.js
  *   hearJoins { paths, users, watcher, rate, warm }       a member on the last node hears of joins on the first
- *   ask      { paths, rate, connections }                 asks the control API from now on
+ *   ask      { paths, post, rate, connections }           asks the control API from now on, or posts to a room
  *   asked    {}                                           ends that
  *   idle     { seconds }                                  only looks at what the servers do
  *   walk     { path, list, name, limit, pages }           a list of the control API, see load/questions.js
@@ -31,7 +31,7 @@ import { begun, intakeOf, keepSending } from './load/intake.js';
 import { comeAndGo, hearJoins as heardJoins, joinAtRate } from './load/joins.js';
 import { listen } from './load/listener.js';
 import { notifyBody, notifyRequest, openFreshPublisher, openPublisher } from './load/publisher.js';
-import { Questions, walk as walkList } from './load/questions.js';
+import { Questions, question, walk as walkList } from './load/questions.js';
 import { reconnectAll } from './load/reconnect.js';
 import { openSender } from './load/senders.js';
 import { Stream } from './load/stream.js';
@@ -209,8 +209,10 @@ async function hearJoins(options) {
   return { ...usageSince(before, target), ...percentiles(latencies) };
 }
 
-async function ask({ paths, rate, connections }) {
-  questions = new Questions({ to: targets, paths, key, rate, connections });
+async function ask({ paths, post, rate, connections }) {
+  const requests =
+    post === undefined ? paths.map(path => question(path, key)) : [notifyRequest({ key, room: post })];
+  questions = new Questions({ to: targets, requests, rate, connections });
   return {};
 }
 

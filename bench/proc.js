@@ -1,5 +1,6 @@
 /** Reads from /proc what Linux knows about a process. */
 import { readdirSync, readFileSync } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
 
 const TICK_MICROS = 10_000; // the unit of /proc/stat, fixed at 1/100 s
 
@@ -39,6 +40,23 @@ export function writesOf(pid) {
 /** Memory of a process that is in RAM, in KiB. */
 export function rssKiB(pid) {
   return Number(/^VmRSS:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/status`, 'latin1'))[1]);
+}
+
+/** The part of it that is no file's. */
+export function anonKiB(pid) {
+  return Number(/^RssAnon:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/status`, 'latin1'))[1]);
+}
+
+/** RSS in KiB, when it has moved by less than half a percent for a second and a half; after 10 s in any case. */
+export async function settledKiB(pid) {
+  const seen = [];
+  for (let tries = 0; tries < 40; tries++) {
+    await sleep(250);
+    seen.push(rssKiB(pid));
+    const last = seen.slice(-6);
+    if (last.length === 6 && Math.max(...last) < Math.min(...last) * 1.005) break;
+  }
+  return seen.at(-1);
 }
 
 /** How many files and sockets a process started from here can open (Node raises itself to the hard limit). */

@@ -28,6 +28,7 @@ import restart from './restart.js';
 import slowReaders from './slow-readers.js';
 import storm from './storm.js';
 import { figure, table } from './table.js';
+import webhooks from './webhooks.js';
 
 /** If others took more than this of the two cores, the run is repeated. */
 const MOST_OTHERS = 0.2;
@@ -49,6 +50,7 @@ const QUESTIONS = {
   ...named('cluster', cluster),
   ...named('presence', presence),
   ...named('control', control),
+  ...named('webhooks', webhooks),
 };
 
 const { values: options, positionals } = parseArgs({

@@ -1,5 +1,6 @@
 /** The servers that can be measured. */
 import { fileURLToPath } from 'node:url';
+import { UNHEARD } from './silence.js';
 
 /** The stream, channel, queue or topic that the server reads. */
 export const PLACE = 'bench';
@@ -24,6 +25,7 @@ export const SERVERS = {
   postroom: { ...postroom, journal: 'memory' },
   'no-presence': { ...postroom, journal: 'memory', settings: () => ({ PRESENCE_ROOMS: 'none' }) },
   disk,
+  'disk-webhooks': { ...disk, settings: () => UNHEARD },
   socket: { ...disk, source: 'unix-socket', settings: () => ({ NOTIFY_SOCKET: SOCKET }), socket: SOCKET },
   pubsub: {
     ...disk,

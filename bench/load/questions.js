@@ -6,7 +6,7 @@ import { openPublisher } from './publisher.js';
 const TICK_MS = 1;
 const LOOK_MS = 5;
 
-/** Asks `paths` in turn, so many times a second, over so many keep-alive connections. Times are from when it was due. */
+/** Sends `requests` in turn, so many times a second, over so many keep-alive connections. Times are from when it was due. */
 export class Questions {
   latencies = [];
   #requests;
@@ -19,9 +19,9 @@ export class Questions {
   #due = new Map();
   #timer = setInterval(() => this.#tick(), TICK_MS);
 
-  constructor({ to, paths, key, rate, connections }) {
+  constructor({ to, requests, rate, connections }) {
     this.#rate = rate;
-    this.#requests = paths.map(path => Buffer.from(head(path, key)));
+    this.#requests = requests;
     const answered = publisher => this.#answered(publisher);
     this.#idle = Array.from({ length: connections }, (_, n) =>
       openPublisher({ to: to[n % to.length], request: undefined, answered }),
@@ -100,6 +100,7 @@ export function get({ agent, port, key, path }) {
   });
 }
 
-function head(path, key) {
-  return `GET ${path} HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer ${key}\r\n\r\n`;
+/** A GET of the control API. */
+export function question(path, key) {
+  return Buffer.from(`GET ${path} HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer ${key}\r\n\r\n`);
 }
