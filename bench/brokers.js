@@ -1,11 +1,14 @@
-/** Starts a broker for one measurement, on 127.0.0.1 and in a directory that is removed afterwards. */
+/** Starts a broker, or another program behind the server, for one measurement, on 127.0.0.1 and in a directory that is removed afterwards. */
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
-import { accessSync, constants, existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { delimiter, join } from 'node:path';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { lacksPhp, openPhp } from './php-fpm.js';
+import { childrenOf } from './proc.js';
 import { freePort, start } from './processes.js';
+import { lacksPrograms } from './programs.js';
 
 const START_SECONDS = 60;
 /** tests/support/fetch-kafka.sh puts them here. */
@@ -22,6 +25,8 @@ const BROKERS = {
     lacks: () =>
       lacksPrograms('java') ?? (existsSync(KAFKA_JARS) ? undefined : 'tests/support/fetch-kafka.sh'),
   },
+  receiver: { open: openReceiver, lacks: () => undefined },
+  php: { open: openPhp, lacks: lacksPhp },
 };
 
 /** Why there is no such broker here; undefined if there is one. */
@@ -30,7 +35,7 @@ export function whyNo(broker) {
   return lacks && `${broker} needs ${lacks}`;
 }
 
-/** @param core undefined: any core. Resolves to `{ address, pid, stop }` when it takes connections */
+/** @param core undefined: any core. Resolves to `{ address, pids, stop }` when it takes connections */
 export async function startBroker(broker, core) {
   const directory = mkdtempSync(join(tmpdir(), `postroom-bench-${broker}-`));
   const children = [];
@@ -52,7 +57,7 @@ export async function startBroker(broker, core) {
   };
   try {
     const address = await BROKERS[broker].open(directory, run);
-    return { address, pid: children.at(-1).pid, stop };
+    return { address, pids: children.flatMap(({ pid }) => [pid, ...childrenOf(pid)]), stop };
   } catch (error) {
     await stop();
     throw error;
@@ -143,6 +148,16 @@ async function openKafka(directory, run) {
   return `127.0.0.1:${port}`;
 }
 
+async function openReceiver(_directory, run) {
+  const port = await freePort();
+  await run(
+    process.execPath,
+    [fileURLToPath(new URL('receiver.js', import.meta.url)), `${port}`],
+    /listening/,
+  );
+  return `http://127.0.0.1:${port}/`;
+}
+
 /** Resolves when the process has printed that it is ready. Goes on reading what it prints. */
 function printed(child, program, ready) {
   return new Promise((resolve, reject) => {
@@ -162,20 +177,5 @@ function printed(child, program, ready) {
       clearTimeout(deadline);
       fail(`ended with ${code} before it was ready`);
     });
-  });
-}
-
-function lacksPrograms(...programs) {
-  return programs.find(program => !isThere(program));
-}
-
-function isThere(program) {
-  return [...(process.env.PATH ?? '').split(delimiter), '/usr/sbin'].some(folder => {
-    try {
-      accessSync(join(folder, program), constants.X_OK);
-      return true;
-    } catch {
-      return false;
-    }
   });
 }

@@ -20,7 +20,7 @@ export const JWT_SECRET = 'bench-secret-0123456789abcdef-0123456789abcdef';
  * Runs one measurement against one server, or against several that share a broker. All are freshly started, and removed
  * afterwards.
  * @param prepare gets the broker, if there is one, before the server is started
- * @param settings of the server, if the question needs others than the defaults
+ * @param settings of the server, if the question needs others than the defaults; or a function of the broker's address
  * @param probed whether `server.probe` is needed. It takes a little CPU, so others do without.
  */
 export async function withServer(name, measure, { prepare, settings = {}, probed = false } = {}) {
@@ -28,7 +28,8 @@ export async function withServer(name, measure, { prepare, settings = {}, probed
   const broker = spec.broker && (await startBroker(spec.broker, spec.unpinned ? undefined : LOAD_CORE));
   try {
     if (broker) await prepare?.(broker);
-    const all = { ...spec.settings?.(broker?.address), ...settings };
+    const own = typeof settings === 'function' ? settings(broker?.address) : settings;
+    const all = { ...spec.settings?.(broker?.address), ...own };
     const server = await startServer(name, all, { broker, probed });
     try {
       const load = startLoad(server);
@@ -47,8 +48,9 @@ export async function withServer(name, measure, { prepare, settings = {}, probed
 
 /** Why that server cannot be measured here; undefined if it can. */
 export function whyNot(name) {
-  const { broker } = SERVERS[name];
-  return broker && whyNo(broker);
+  const { broker, lacks } = SERVERS[name];
+  const lacking = lacks?.();
+  return lacking ? `${name} needs ${lacking}` : broker && whyNo(broker);
 }
 
 async function startServer(name, settings, { broker, probed }) {

@@ -18,6 +18,8 @@
  *   ask      { paths, post, rate, connections }           asks the control API from now on, or posts to a room
  *   asked    {}                                           ends that
  *   idle     { seconds }                                  only looks at what the servers do
+ *   talk     { dialect, rooms, window, rate, warm, seconds } clients publish to the others in their rooms, see load/talk.js
+ *   call     { through, connections, rate, seconds … }    asks PHP, see load/callers.js
  *   walk     { path, list, name, limit, pages }           a list of the control API, see load/questions.js
  *
  * If there are several servers, listeners and publishers go to all of them in turn, or to `node` alone. With a Unix
@@ -26,6 +28,7 @@
  * Every answer includes the numbers of load/usage.js. A failure ends the process.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
+import { Callers, mostAtOnce } from './load/callers.js';
 import { Fanout } from './load/fanout.js';
 import { begun, intakeOf, keepSending } from './load/intake.js';
 import { comeAndGo, hearJoins as heardJoins, joinAtRate } from './load/joins.js';
@@ -35,6 +38,7 @@ import { Questions, question, walk as walkList } from './load/questions.js';
 import { reconnectAll } from './load/reconnect.js';
 import { openSender } from './load/senders.js';
 import { Stream } from './load/stream.js';
+import { Talk } from './load/talk.js';
 import { mark, usageSince } from './load/usage.js';
 
 const { pids, broker, cores, ports, socket, source, joined, key } = JSON.parse(process.argv[2]);
@@ -59,6 +63,8 @@ const commands = {
   ask,
   asked,
   idle,
+  talk,
+  call,
   walk,
 };
 const listeners = [];
@@ -237,6 +243,51 @@ async function walk(options) {
     first: times[0],
     pages: times.length,
     items,
+  };
+}
+
+async function talk({ dialect, rooms, window, rate, warm, seconds }) {
+  const talk = await Talk.open({ port, dialect, rooms });
+  talk.flood(window);
+  await sleep(warm * 1000);
+  const before = mark(target);
+  const completeBefore = talk.complete;
+  await sleep(seconds * 1000);
+  const flood = usageSince(before, target);
+  const messages = talk.complete - completeBefore;
+  await talk.quiet();
+  await sleep(warm * 1000);
+  talk.latencies = [];
+  const beforeStream = mark(target);
+  await talk.stream(rate, seconds);
+  await talk.quiet();
+  const stream = usageSince(beforeStream, target);
+  talk.close();
+  return {
+    flood: { ...flood, messages },
+    stream: { ...stream, messages: rate * seconds, ...percentiles(talk.latencies) },
+  };
+}
+
+async function call({ through, connections, tokens, request, rate, warm, seconds, statusOf }) {
+  const to = through === 'http' ? { url: broker.address, request } : { port, tokens };
+  const callers = await Callers.open({ ...to, connections });
+  callers.start(rate);
+  await sleep(warm * 1000);
+  callers.reset();
+  const most = statusOf && mostAtOnce(new URL(statusOf, broker.address));
+  const before = mark(target);
+  await sleep(seconds * 1000);
+  const usage = usageSince(before, target);
+  const { answered, refused } = callers;
+  await callers.stop();
+  return {
+    ...usage,
+    calls: answered.length,
+    refusals: refused.length,
+    ...percentiles(answered),
+    refused: percentiles(refused),
+    most: await most?.(),
   };
 }
 

@@ -11,6 +11,11 @@ export function cpuMicros(pid) {
   return nanos / 1000;
 }
 
+/** The processes that a process has started itself. */
+export function childrenOf(pid) {
+  return readFileSync(`/proc/${pid}/task/${pid}/children`, 'latin1').split(' ').filter(Boolean).map(Number);
+}
+
 function threadNanos(pid, thread) {
   try {
     return Number(readFileSync(`/proc/${pid}/task/${thread}/schedstat`, 'latin1').split(' ')[0]);

@@ -10,6 +10,7 @@ import { existsSync, writeFileSync } from 'node:fs';
 import { cpus } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
+import calls from './calls.js';
 import cluster from './cluster.js';
 import connect from './connect.js';
 import control from './control.js';
@@ -29,6 +30,7 @@ import slowReaders from './slow-readers.js';
 import storm from './storm.js';
 import { figure, table } from './table.js';
 import webhooks from './webhooks.js';
+import typing from './typing.js';
 
 /** If others took more than this of the two cores, the run is repeated. */
 const MOST_OTHERS = 0.2;
@@ -51,6 +53,8 @@ const QUESTIONS = {
   ...named('presence', presence),
   ...named('control', control),
   ...named('webhooks', webhooks),
+  ...named('typing', typing),
+  ...named('calls', calls),
 };
 
 const { values: options, positionals } = parseArgs({

@@ -1,6 +1,11 @@
 /** The servers that can be measured. */
 import { fileURLToPath } from 'node:url';
 import { UNHEARD } from './silence.js';
+import { SECRET } from './php-fpm.js';
+import { socketIoVersion } from './socket-io-version.js';
+
+/** So that a client may send as fast as it can. */
+const TALKATIVE = { MAX_CLIENT_MESSAGES_PER_SECOND: '100000' };
 
 /** The stream, channel, queue or topic that the server reads. */
 export const PLACE = 'bench';
@@ -54,6 +59,29 @@ export const SERVERS = {
   redis,
   'redis-unpinned': { ...redis, unpinned: true },
   'redis-2': { ...redis, nodes: 2 },
+  'socket-io': {
+    file: path('./socket-io.js'),
+    nodes: 1,
+    lacks: () => (socketIoVersion ? undefined : 'npm install --prefix .cache/socket.io socket.io@4'),
+  },
+  talk: { ...postroom, journal: 'memory', settings: () => TALKATIVE },
+  'talk-disk': { ...disk, settings: () => TALKATIVE },
+  'talk-webhooks': {
+    ...disk,
+    broker: 'receiver',
+    settings: address => ({
+      ...TALKATIVE,
+      WEBHOOK_URL: address,
+      WEBHOOK_SECRET: SECRET,
+      WEBHOOK_EVENTS: 'message',
+    }),
+  },
+  calls: {
+    ...postroom,
+    journal: 'memory',
+    broker: 'php',
+    settings: address => ({ ...TALKATIVE, CALL_URL: address, WEBHOOK_SECRET: SECRET }),
+  },
   'redis-3': { ...redis, nodes: 3 },
 };
 

@@ -7,7 +7,7 @@ export function mark({ pids, broker, cores }) {
   return {
     at: performance.now(),
     server: pids.reduce((sum, pid) => sum + cpuMicros(pid), 0),
-    broker: broker ? cpuMicros(broker.pid) : 0,
+    broker: broker ? broker.pids.reduce((sum, pid) => sum + cpuMicros(pid), 0) : 0,
     load: cpuMicros(process.pid),
     all: busyMicros(cores),
     writes: written.reduce((sum, { writes }) => sum + writes, 0),
