@@ -279,7 +279,8 @@ async function call({ through, connections, tokens, request, rate, warm, seconds
   const before = mark(target);
   await sleep(seconds * 1000);
   const usage = usageSince(before, target);
-  const { answered, refused } = callers;
+  const answered = [...callers.answered];
+  const refused = [...callers.refused];
   await callers.stop();
   return {
     ...usage,

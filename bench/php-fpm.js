@@ -26,7 +26,7 @@ export async function openPhp(directory, run) {
   writeFileSync(path('nginx.conf'), nginxConfig(path, port));
   await run(
     fpm(),
-    ['-n', '-F', '-R', '-d', 'zend_extension=opcache', '-y', path('fpm.conf')],
+    ['-n', '-F', '-O', '-R', '-d', 'zend_extension=opcache', '-y', path('fpm.conf')],
     /ready to handle/,
   );
   await run(
@@ -43,7 +43,7 @@ function fpm() {
 
 function fpmConfig(path) {
   return `[global]
-error_log = /proc/self/fd/2
+error_log = ${path('fpm.log')}
 daemonize = no
 [www]
 user = ${process.getuid()}
