@@ -1,0 +1,109 @@
+import { describe, expect, it } from '@jest/globals';
+import { MemoryStores } from '../../src/storage/memory.js';
+import { OpenSessions } from '../../src/webhooks/open-sessions.js';
+import type { Session } from '../../src/webhooks/session.js';
+import { turn } from '../core/fakes.js';
+import { VirtualTime } from '../support/virtual-cluster.js';
+
+function sessionOf(connection: string, user: string | null = null): Session {
+  return { connection, user, address: '192.0.2.1', protocol: 'postroom.v1' };
+}
+
+/** Sessions of a node in a store that can fail. */
+function start() {
+  const store = new MemoryStores().open<Session>('sessions');
+  const time = new VirtualTime();
+  const failures: unknown[] = [];
+  const state = { isFailing: false };
+  const check = () => {
+    if (state.isFailing) throw new Error('the disk is full');
+  };
+  const failing = {
+    get: store.get.bind(store),
+    range: store.range.bind(store),
+    put: async (key: string, session: Session) => {
+      check();
+      await store.put(key, session);
+    },
+    remove: async (key: string) => {
+      check();
+      return store.remove(key);
+    },
+  };
+  const sessions = new OpenSessions({
+    store: failing,
+    node: 'one',
+    after: time.after,
+    failed: error => failures.push(error),
+  });
+  return {
+    sessions,
+    state,
+    failures,
+    /** Lets so many retries pass. */
+    async retry(times: number): Promise<void> {
+      for (let count = 0; count < times; count++) {
+        time.pass(1000);
+        await turn();
+      }
+    },
+    stored: async () =>
+      (await store.range('', '~', 100)).map(([, { connection, user }]) => `${connection} ${user}`),
+  };
+}
+
+describe('open sessions whose store fails for a while', () => {
+  it('are stored when it works again: as they are then, and without those that have ended', async () => {
+    const { sessions, state, failures, retry, stored } = start();
+    sessions.put(sessionOf('stays'));
+    sessions.put(sessionOf('ends'));
+    await turn();
+    state.isFailing = true;
+    sessions.remove('ends');
+    sessions.put(sessionOf('new'));
+    sessions.put(sessionOf('brief'));
+    sessions.put(sessionOf('stays', 'ann'));
+    await retry(3);
+    sessions.remove('brief');
+    await turn();
+    expect(await stored()).toEqual(['ends null', 'stays null']);
+    expect(failures).toHaveLength(1);
+    state.isFailing = false;
+    await retry(1);
+    expect(await stored()).toEqual(['new null', 'stays ann']);
+    expect(await sessions.stop()).toBe(true);
+  });
+
+  it('are removed in the end, also if they were still being stored', async () => {
+    const { sessions, state, retry, stored } = start();
+    sessions.put(sessionOf('brief'));
+    state.isFailing = true;
+    sessions.remove('brief');
+    await turn();
+    expect(await stored()).toEqual(['brief null']);
+    state.isFailing = false;
+    await retry(1);
+    expect(await stored()).toEqual([]);
+  });
+
+  it('are left if their end cannot be told', async () => {
+    const { sessions, state, retry, stored } = start();
+    state.isFailing = true;
+    sessions.put(sessionOf('unheard'));
+    await turn();
+    sessions.leave('unheard');
+    state.isFailing = false;
+    await retry(2);
+    expect(await stored()).toEqual([]);
+  });
+
+  it('are tried once more at the end, which tells whether that failed', async () => {
+    const { sessions, state, stored } = start();
+    state.isFailing = true;
+    sessions.put(sessionOf('one'));
+    expect(await sessions.stop()).toBe(false);
+    state.isFailing = false;
+    expect(await sessions.stop()).toBe(true);
+    expect(await stored()).toEqual(['one null']);
+  });
+});
