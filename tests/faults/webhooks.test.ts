@@ -1,84 +1,22 @@
-import { setTimeout as passes } from 'node:timers/promises';
 import { describe, expect, it } from '@jest/globals';
-import { BROKER_TIMEOUT } from '../support/broker.js';
-import { connect, type TestClient, token } from '../support/client.js';
-import { reportOf, untilReport } from '../support/health.js';
-import { type ServerProcess, startProcess } from '../support/process.js';
-import { type Event, TAKEN, WebhookReceiver } from '../support/receiver.js';
-import { startRedis } from '../support/redis-server.js';
-import { describeWith } from '../support/requires.js';
-import { JWT_SECRET, KEY } from '../support/server.js';
+import { untilReport } from '../support/health.js';
+import { startProcess } from '../support/process.js';
+import { TAKEN, WebhookReceiver } from '../support/receiver.js';
+import {
+  allSoFar,
+  closedOf,
+  leave,
+  openedOf,
+  settings,
+  sorted,
+  told,
+  type Visitor,
+  visit,
+} from '../support/visits.js';
 
-const DISK_TIMEOUT = 60_000;
+const TIMEOUT = 60_000;
 const KILLS = 5;
 const VISITORS = 8;
-const REDIS_AWAY_MS = 6000;
-
-interface Visitor extends TestClient {
-  readonly id: string;
-}
-
-function settings(receiver: WebhookReceiver, others: Record<string, string>): Record<string, string> {
-  return {
-    NOTIFY_KEYS: KEY,
-    JWT_SECRET,
-    DRAIN_SECONDS: '0',
-    PRESENCE_GRACE_SECONDS: '0',
-    ...receiver.settings,
-    ...others,
-  };
-}
-
-/** A client that is in a room. */
-async function visit(server: ServerProcess, room: string, user?: string): Promise<Visitor> {
-  const query = user === undefined ? '' : `&token=${token({ sub: user, rooms: ['*'] })}`;
-  const client = await connect(`${server.url.replace('http', 'ws')}/ws?room=${room}${query}`);
-  const { connection } = await client.nextOf('welcome');
-  await client.nextOf('subscribed');
-  return Object.assign(client, { id: String(connection) });
-}
-
-async function leave(client: TestClient): Promise<void> {
-  client.socket.close();
-  await client.closed;
-}
-
-/** What events say: the type, and the connection, room or user. */
-function told(events: readonly Event[]): string[] {
-  return events.map(({ type, connection, room, user, reason }) =>
-    [type, ...(type.startsWith('connection') ? [connection] : [room, connection ?? user]), reason]
-      .filter(field => field !== undefined && field !== null)
-      .join(' '),
-  );
-}
-
-/** Those who came and went only to see that PHP has heard of everything before. */
-const visitors = new Set<string>();
-
-/**
- * Somebody comes and goes. When PHP has heard of that, it has heard of everything before.
- * @returns the events that were taken, without those of this visit
- */
-async function allSoFar(server: ServerProcess, receiver: WebhookReceiver): Promise<Event[]> {
-  const { id, ...client } = await visit(server, 'public.last');
-  visitors.add(id);
-  await leave(client);
-  const isLast = ({ type, connection }: Event) => type === 'connection.closed' && connection === id;
-  await receiver.until(() => receiver.taken.some(isLast));
-  expect(receiver.forged).toEqual([]);
-  return receiver.taken.filter(
-    ({ connection, room }) => !visitors.has(String(connection)) && room !== 'public.last',
-  );
-}
-
-/** A request that was under way at a kill may come twice. */
-function exactlyOnce(events: readonly Event[]): Event[] {
-  return [...new Map(events.map(event => [event.id, event])).values()];
-}
-
-function sorted(texts: readonly string[]): string[] {
-  return [...texts].sort();
-}
 
 describe('kill -9 of a server with a disk', () => {
   const EVENTS = 'connection.*,room.joined,room.left';
@@ -127,7 +65,7 @@ describe('kill -9 of a server with a disk', () => {
         stay.map((_client, index) => `stays-${index} null`),
       );
     },
-    DISK_TIMEOUT,
+    TIMEOUT,
   );
 
   it(
@@ -159,7 +97,7 @@ describe('kill -9 of a server with a disk', () => {
         ),
       );
     },
-    DISK_TIMEOUT,
+    TIMEOUT,
   );
 
   it(
@@ -199,7 +137,7 @@ describe('kill -9 of a server with a disk', () => {
       for (const delivery of receiver.deliveries)
         expect(delivery.events).toEqual(receiver.deliveries.find(({ id }) => id === delivery.id)?.events);
     },
-    DISK_TIMEOUT,
+    TIMEOUT,
   );
 });
 
@@ -228,167 +166,6 @@ describe('SIGTERM', () => {
         ]);
       expect(events).toHaveLength(2 * clients.length);
     },
-    DISK_TIMEOUT,
+    TIMEOUT,
   );
 });
-
-describeWith(['own-redis'], 'two nodes with Redis', () => {
-  async function start(events: string, others: Record<string, string> = {}) {
-    const redis = await startRedis({ args: ['--appendfsync', 'always'] });
-    const receiver = await WebhookReceiver.start();
-    const environment = settings(receiver, {
-      JOURNAL: 'redis',
-      REDIS_URL: redis.url,
-      WEBHOOK_EVENTS: events,
-      ...others,
-    });
-    const nodes = [await startProcess(environment), await startProcess(environment)];
-    for (const node of nodes) await untilReport(node, ({ journal }) => journal.nodes?.length === 2);
-    const [sender, other] = await senderFirst(nodes);
-    return { redis, receiver, environment, sender, other };
-  }
-
-  it(
-    'one is killed, the other sends on and tells what has ended, once',
-    async () => {
-      const { receiver, sender, other } = await start(
-        'connection.closed,room.occupied,room.vacated,member.*',
-      );
-      const dead = [
-        await visit(sender, 'presence.a', 'ann'),
-        await visit(sender, 'presence.both', 'bob'),
-        await visit(sender, 'public.dead'),
-      ];
-      const alive = [await visit(other, 'presence.both', 'cem'), await visit(other, 'public.alive')];
-      await receiver.events(4, 'room.occupied');
-      await receiver.events(3, 'member.joined');
-      const before = new Set(receiver.taken.map(({ id }) => id));
-      const began = performance.now();
-      await sender.stop('SIGKILL');
-      await leave(await visit(other, 'public.first'));
-      await receiver.events(1, 'connection.closed');
-      const took = performance.now() - began;
-      console.log(`a sender was killed: the other sent after ${Math.round(took)} ms`);
-      expect(took).toBeLessThan(10_000);
-      await receiver.events(dead.length + 1, 'connection.closed');
-      await receiver.until(() =>
-        receiver.taken.some(({ room, type }) => type === 'room.vacated' && room === 'public.dead'),
-      );
-      await receiver.events(2, 'member.left');
-      await receiver.until(() =>
-        receiver.taken.some(({ room, type }) => type === 'room.vacated' && room === 'presence.a'),
-      );
-      const events = exactlyOnce(await allSoFar(other, receiver)).filter(
-        ({ id, room, reason }) => !before.has(id) && room !== 'public.first' && reason !== 'client',
-      );
-      expect(sorted(told(events))).toEqual(
-        sorted([
-          ...dead.map(({ id }) => `connection.closed ${id} crashed`),
-          'room.vacated presence.a',
-          'room.vacated public.dead',
-          'member.left presence.a ann',
-          'member.left presence.both bob',
-        ]),
-      );
-      for (const client of alive) expect(client.socket.readyState).toBe(client.socket.OPEN);
-    },
-    BROKER_TIMEOUT,
-  );
-
-  it(
-    "PHP hangs: one request at a time; and the killed sender's request comes again from the other, the same",
-    async () => {
-      const { receiver, sender, other } = await start('connection.opened');
-      receiver.answer = () => undefined;
-      const one = await visit(sender, 'public.a');
-      await receiver.until(() => receiver.deliveries.length === 2);
-      expect(receiver.mostAtOnce).toBe(1);
-      const two = await visit(other, 'public.a');
-      receiver.answer = TAKEN;
-      await sender.stop('SIGKILL');
-      await receiver.events(2);
-      const [first, second, third] = receiver.deliveries;
-      expect([second, third]).toMatchObject(Array(2).fill({ id: first?.id, events: first?.events }));
-      expect(told(receiver.taken)).toEqual([one, two].map(({ id }) => `connection.opened ${id}`));
-      expect(receiver.mostAtOnce).toBe(1);
-    },
-    BROKER_TIMEOUT,
-  );
-
-  it(
-    `Redis is away for ${REDIS_AWAY_MS / 1000} s: nothing is lost, nobody has left, and notifications go on`,
-    async () => {
-      const { redis, receiver, sender, other } = await start(
-        'connection.*,room.occupied,room.vacated,member.*',
-      );
-      const ann = await visit(sender, 'presence.a', 'ann');
-      const bob = await visit(other, 'presence.a', 'bob');
-      const gone = await visit(other, 'public.gone');
-      await receiver.events(2, 'member.joined');
-      await receiver.events(2, 'room.occupied');
-      await redis.kill();
-      await leave(gone);
-      const late = await visit(other, 'public.late');
-
-      await passes(REDIS_AWAY_MS);
-      await redis.restart();
-      await receiver.events(1, 'room.vacated');
-      await receiver.events(3, 'room.occupied');
-
-      await notify(other, 'presence.a');
-      for (const client of [ann, bob])
-        expect(await client.nextOf('notification')).toMatchObject({ room: 'presence.a' });
-      const events = await allSoFar(sender, receiver);
-      expect(sorted(told(exactlyOnce(events)))).toEqual(
-        sorted([
-          ...[ann, bob, gone, late].map(({ id }) => `connection.opened ${id}`),
-          `connection.closed ${gone.id} client`,
-          ...['presence.a', 'public.gone', 'public.late'].map(room => `room.occupied ${room}`),
-          'room.vacated public.gone',
-          'member.joined presence.a ann',
-          'member.joined presence.a bob',
-        ]),
-      );
-      // Also what was opened while Redis was away has an end if its process dies.
-      await other.stop('SIGKILL');
-      await receiver.until(() => closedOf(receiver.taken).includes(late.id));
-      await receiver.until(() => closedOf(receiver.taken).includes(bob.id));
-      const ends = closedOf(exactlyOnce(await allSoFar(sender, receiver)));
-      expect(sorted(ends)).toEqual(sorted([gone.id, late.id, bob.id]));
-    },
-    BROKER_TIMEOUT,
-  );
-});
-
-/** The node that sends, and the other one. */
-async function senderFirst(nodes: readonly ServerProcess[]): Promise<[ServerProcess, ServerProcess]> {
-  const [one, two] = nodes as [ServerProcess, ServerProcess];
-  for (;;) {
-    if ((await reportOf(one)).webhooks?.sending) return [one, two];
-    if ((await reportOf(two)).webhooks?.sending) return [two, one];
-  }
-}
-
-/** Posts until it is accepted. */
-async function notify(server: ServerProcess, room: string): Promise<void> {
-  for (;;) {
-    const response = await fetch(`${server.url}/notify`, {
-      method: 'POST',
-      headers: { authorization: `Bearer ${KEY}`, 'content-type': 'application/json' },
-      body: JSON.stringify({ room, event: 'e', key: 'one' }),
-    });
-    if (response.status === 200) return;
-  }
-}
-
-function openedOf(events: readonly Event[]): string[] {
-  return events
-    .filter(({ type }) => type === 'connection.opened')
-    .map(({ connection }) => String(connection));
-}
-
-function closedOf(events: readonly Event[]): string[] {
-  return events
-    .filter(({ type }) => type === 'connection.closed')
-    .map(({ connection }) => String(connection));
-}
