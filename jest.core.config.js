@@ -5,7 +5,7 @@ export default {
   ...settings,
   testMatch: [
     '**/tests/*.test.ts',
-    '**/tests/{auth,clients,clients-js,core,journal,model,ops,storage}/**/*.test.ts',
+    '**/tests/{auth,clients,clients-js,core,journal,model,ops,storage,webhooks}/**/*.test.ts',
     '**/tests/cluster/local.test.ts',
     '**/tests/end-to-end/{rolling-restart,shutdown}.test.ts',
     '**/tests/sources/{batcher,http*,intake}.test.ts',

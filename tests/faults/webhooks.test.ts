@@ -1,7 +1,7 @@
 import { describe, expect, it } from '@jest/globals';
 import { untilReport } from '../support/health.js';
 import { startProcess } from '../support/process.js';
-import { TAKEN, WebhookReceiver } from '../support/receiver.js';
+import { type Event, TAKEN, WebhookReceiver } from '../support/receiver.js';
 import {
   allSoFar,
   closedOf,

@@ -1,17 +1,16 @@
 import { describe, expect, it } from '@jest/globals';
 import { MemoryStores } from '../../src/storage/memory.js';
-import { OpenSessions } from '../../src/webhooks/open-sessions.js';
-import type { Session } from '../../src/webhooks/session.js';
+import { type OpenConnection, OpenConnections } from '../../src/webhooks/open-connections.js';
 import { turn } from '../core/fakes.js';
 import { VirtualTime } from '../support/virtual-cluster.js';
 
-function sessionOf(connection: string, user: string | null = null): Session {
+function sessionOf(connection: string, user: string | null = null): OpenConnection {
   return { connection, user, address: '192.0.2.1', protocol: 'postroom.v1' };
 }
 
 /** Sessions of a node in a store that can fail. */
 function start() {
-  const store = new MemoryStores().open<Session>('sessions');
+  const store = new MemoryStores().open<OpenConnection>('sessions');
   const time = new VirtualTime();
   const failures: unknown[] = [];
   const state = { isFailing: false };
@@ -21,7 +20,7 @@ function start() {
   const failing = {
     get: store.get.bind(store),
     range: store.range.bind(store),
-    put: async (key: string, session: Session) => {
+    put: async (key: string, session: OpenConnection) => {
       check();
       await store.put(key, session);
     },
@@ -30,7 +29,7 @@ function start() {
       return store.remove(key);
     },
   };
-  const sessions = new OpenSessions({
+  const sessions = new OpenConnections({
     store: failing,
     node: 'one',
     after: time.after,
