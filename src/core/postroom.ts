@@ -281,6 +281,9 @@ export class Postroom {
     return id;
   }
 
+  /** The journal's clock, in milliseconds since the epoch. */
+  readonly now = (): number => this.#journal.now();
+
   /** The entry with this id, if it is retained. */
   entryOf(id: string): Entry | undefined {
     const position = this.#window.positionOf(id);

@@ -8,6 +8,7 @@ import type { Stores } from '../storage/store.js';
 import { type Arrival, Arrivals } from './arrivals.js';
 import { Crashes } from './crashes.js';
 import type { EventType, Happening, WebhookEvent } from './event.js';
+import { Missed } from './missed.js';
 import { OpenConnections } from './open-connections.js';
 import { EventQueue } from './queue.js';
 import { Receiver } from './receiver.js';
@@ -61,6 +62,7 @@ export class Webhooks {
   readonly #recorder: Recorder;
   readonly #crashes: Crashes | undefined;
   readonly #arrivals: Arrivals[] = [];
+  #missed: Missed | undefined;
 
   constructor(options: WebhooksOptions) {
     this.#options = options;
@@ -111,7 +113,9 @@ export class Webhooks {
   }
 
   /** Tells PHP who is there, of the whole installation. Call it before the start. */
-  follow({ occupancy, presence }: Postroom): void {
+  follow(postroom: Postroom): void {
+    const { occupancy, presence } = postroom;
+    if (this.wants('notification.missed')) this.#missed = this.#missedOf(postroom);
     if (occupancy !== undefined)
       this.#follow(occupancy.tracker, 'webhook-rooms', (what, { room }) => ({
         type: what === 'came' ? 'room.occupied' : 'room.vacated',
@@ -135,16 +139,33 @@ export class Webhooks {
   start(): void {
     this.#sender.start();
     this.#crashes?.start();
+    this.#missed?.start();
     for (const arrivals of this.#arrivals) arrivals.start();
   }
 
   /** What was not sent is sent after the next start. Call it when all connections are closed. */
   async stop(): Promise<void> {
     for (const arrivals of this.#arrivals) await arrivals.stop();
+    await this.#missed?.stop();
     await this.#queue.stop();
     await this.#connections.stop();
     await this.#crashes?.stop();
     await this.#sender.stop();
+  }
+
+  #missedOf({ receipts, deadlines, now }: Postroom): Missed {
+    const { stores, after, failed } = this.#options;
+    return new Missed({
+      receipts,
+      deadlines,
+      acknowledgements: stores.open<true>('webhook-acknowledgements'),
+      places: stores.open<string>('webhook-missed'),
+      lease: stores.lease('webhooks'),
+      tell: happening => this.tell(happening),
+      now,
+      after,
+      failed,
+    });
   }
 
   #follow(

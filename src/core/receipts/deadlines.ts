@@ -63,6 +63,6 @@ function keyOf({ id, time, notification: { ack = 0 } }: Entry): string {
 }
 
 /** A key behind all deadlines up to a moment. */
-function keyAt(milliseconds: number): string {
+export function keyAt(milliseconds: number): string {
   return `${String(milliseconds).padStart(DIGITS, '0')}!`;
 }

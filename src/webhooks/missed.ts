@@ -1,0 +1,169 @@
+import type { Connection } from '../core/connection.js';
+import { type Deadline, type Deadlines, keyAt } from '../core/receipts/deadlines.js';
+import type { LocalReceipt, Receipts } from '../core/receipts/receipts.js';
+import { userOf } from '../model/address.js';
+import type { After } from '../model/clock.js';
+import type { Entry } from '../model/notification.js';
+import { notificationJson } from '../model/notification-json.js';
+import type { Lease, Store } from '../storage/store.js';
+import type { Happening } from './event.js';
+
+const GROUP = 100;
+const PAGE = 500;
+const CHECK_MS = 1000;
+// An acknowledgement of another node may still be on its way to the store.
+const SLACK_MS = 1000;
+const PLACE = 'place';
+
+/**
+ * Tells the backend what nobody has acknowledged in time. Acknowledgements are stored, so they count over restarts. The
+ * node that sends goes through the deadlines in order, and stores how far it has come. After a crash some may be told
+ * again.
+ */
+export class Missed {
+  readonly #options: MissedOptions;
+  /** Acknowledgements that could not be stored yet. */
+  readonly #unstored = new Set<string>();
+  /** The key of the last deadline that was looked at; undefined until this node has the lease. */
+  #place: string | undefined;
+  #isStopped = false;
+  #checking: Promise<void> = Promise.resolve();
+
+  constructor(options: MissedOptions) {
+    this.#options = options;
+    options.receipts.watch((receipt, connection) => this.#acknowledged(receipt, connection));
+  }
+
+  start(): void {
+    this.#checkLater();
+  }
+
+  async stop(): Promise<void> {
+    this.#isStopped = true;
+    await this.#checking;
+    await this.#storeAll().catch(this.#options.failed);
+  }
+
+  /** Only the first of a user, and the first of all, say something new. */
+  #acknowledged({ entry, acknowledged, users }: LocalReceipt, { user }: Connection): void {
+    if (acknowledged.size === 1) this.#store(anybodyKey(entry.id));
+    if (user !== undefined && users.get(user)?.acknowledged === 1) this.#store(userKey(entry.id, user));
+  }
+
+  #store(key: string): void {
+    this.#unstored.add(key);
+    this.#put(key).catch(this.#options.failed);
+  }
+
+  async #put(key: string): Promise<void> {
+    await this.#options.acknowledgements.put(key, true);
+    this.#unstored.delete(key);
+  }
+
+  async #storeAll(): Promise<void> {
+    await Promise.all([...this.#unstored].map(key => this.#put(key)));
+  }
+
+  #checkLater(): void {
+    this.#options.after(CHECK_MS, () => {
+      if (this.#isStopped) return;
+      this.#checking = this.#check()
+        .catch(this.#options.failed)
+        .then(() => this.#checkLater());
+    });
+  }
+
+  async #check(): Promise<void> {
+    await this.#storeAll();
+    const { lease, deadlines, places, now } = this.#options;
+    if (!lease.isHeld) {
+      this.#place = undefined;
+      return;
+    }
+    this.#place ??= (await places.get(PLACE)) ?? (await this.#firstPlace());
+    for (const { entry } of deadlines.takeEarly()) {
+      await this.#tellMissed(entry);
+      await this.#forget(entry);
+    }
+    while (lease.isHeld && !this.#isStopped) {
+      const over: Deadline[] = deadlines.over(this.#place, now() - SLACK_MS, GROUP);
+      const last = over.at(-1);
+      if (last === undefined) return;
+      for (const { entry } of over) await this.#tellMissed(entry);
+      await places.put(PLACE, last.key);
+      this.#place = last.key;
+      // They are not needed any more.
+      for (const { entry } of over) await this.#forget(entry);
+    }
+  }
+
+  /** Before the first start with webhooks nobody noted who had acknowledged what. */
+  async #firstPlace(): Promise<string> {
+    const place = keyAt(this.#options.now());
+    await this.#options.places.put(PLACE, place);
+    return place;
+  }
+
+  /** Each user addressed by name counts alone; all other addresses count together. */
+  async #tellMissed(entry: Entry): Promise<void> {
+    const { addresses } = entry.notification;
+    const acknowledged = new Set(await this.#keysOf(entry));
+    const missing: (string | null)[] = [];
+    for (const address of addresses) {
+      const user = userOf(address);
+      if (user !== undefined && !acknowledged.has(userKey(entry.id, user))) missing.push(user);
+    }
+    const hasOthers = addresses.some(address => userOf(address) === undefined);
+    if (hasOthers && !acknowledged.has(anybodyKey(entry.id))) missing.push(null);
+    if (missing.length === 0) return;
+    const { tell, receipts, now } = this.#options;
+    const notification = notificationJson(entry.notification, { id: entry.id });
+    const at = now();
+    await Promise.all(
+      missing.map(async user => {
+        if (!(await tell({ type: 'notification.missed', notification, user })))
+          throw new Error('an event could not be stored');
+        receipts.missed(entry, user, at);
+      }),
+    );
+  }
+
+  async #keysOf({ id }: Entry): Promise<string[]> {
+    const keys: string[] = [];
+    for (let from: string = id; ; ) {
+      const page = await this.#options.acknowledgements.range(from, `${id}!`, PAGE);
+      keys.push(...page.map(([key]) => key));
+      if (page.length < PAGE) return keys;
+      from = `${keys.at(-1)}\0`;
+    }
+  }
+
+  async #forget(entry: Entry): Promise<void> {
+    const keys = await this.#keysOf(entry);
+    await Promise.all(keys.map(key => this.#options.acknowledgements.remove(key)));
+  }
+}
+
+interface MissedOptions {
+  readonly receipts: Receipts;
+  readonly deadlines: Deadlines;
+  /** What was acknowledged: by a user, and by anybody. */
+  readonly acknowledgements: Store<true>;
+  /** How far the deadlines were looked at. */
+  readonly places: Store<string>;
+  readonly lease: Lease;
+  /** Resolves to whether the event is durable. */
+  readonly tell: (happening: Happening) => Promise<boolean>;
+  /** The journal's clock, in milliseconds since the epoch. */
+  readonly now: () => number;
+  readonly after: After;
+  readonly failed: (error: unknown) => void;
+}
+
+function anybodyKey(id: string): string {
+  return id;
+}
+
+function userKey(id: string, user: string): string {
+  return `${id} ${user}`;
+}
