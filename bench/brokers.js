@@ -48,7 +48,15 @@ export async function startBroker(broker, core) {
     children.push(child);
     return printed(child, program, ready);
   };
+  let workers = [];
+  // They would outlive their parent, which is killed.
+  const killWorkers = () => {
+    for (const pid of workers) killIfThere(pid);
+  };
+  process.once('exit', killWorkers);
   const stop = async () => {
+    process.off('exit', killWorkers);
+    killWorkers();
     const alive = children.filter(child => child.exitCode === null && child.signalCode === null);
     const gone = alive.map(child => once(child, 'exit'));
     for (const child of alive) child.kill('SIGKILL');
@@ -57,10 +65,19 @@ export async function startBroker(broker, core) {
   };
   try {
     const address = await BROKERS[broker].open(directory, run);
-    return { address, pids: children.flatMap(({ pid }) => [pid, ...childrenOf(pid)]), stop };
+    workers = children.flatMap(({ pid }) => childrenOf(pid));
+    return { address, pids: [...children.map(({ pid }) => pid), ...workers], stop };
   } catch (error) {
     await stop();
     throw error;
+  }
+}
+
+function killIfThere(pid) {
+  try {
+    process.kill(pid, 'SIGKILL');
+  } catch {
+    // It has ended.
   }
 }
 

@@ -4,7 +4,7 @@
  */
 import { createSecretKey } from 'node:crypto';
 import jwt from 'jsonwebtoken';
-import { JWT_SECRET } from './harness.js';
+import { JWT_SECRET, KEY } from './harness.js';
 import { socketIoVersion } from './socket-io-version.js';
 
 const MEMBERS = 400;
@@ -31,8 +31,13 @@ export default {
 function question(what, servers, socketIoDialect = 'socket.io') {
   return {
     servers,
-    rows: Object.assign({}, ...Object.keys(RATES).map(size => rowsOf(size, what))),
-    async measure(load, { name }) {
+    rows: {
+      ...Object.assign({}, ...Object.keys(RATES).map(size => rowsOf(size, what))),
+      ...(servers.postroom === 'talk-webhooks' && {
+        waiting: { label: `typing, ${what}: webhook events that wait at the end` },
+      }),
+    },
+    async measure(load, { name, port }) {
       const dialect = name === 'socket-io' ? socketIoDialect : 'postroom';
       const figures = {};
       const usages = [];
@@ -48,9 +53,19 @@ function question(what, servers, socketIoDialect = 'socket.io') {
         });
         usages.push(flood, stream);
       }
+      if (servers.postroom === 'talk-webhooks') figures.waiting = await webhooksWaiting(port, name);
       return { figures, usages };
     },
   };
+}
+
+/** How far the webhooks are behind the clients. */
+async function webhooksWaiting(port, name) {
+  if (name !== 'talk-webhooks') return 0;
+  const headers = { Authorization: `Bearer ${KEY}` };
+  const health = await fetch(`http://127.0.0.1:${port}/health`, { headers });
+  const { webhooks } = await health.json();
+  return webhooks.waiting;
 }
 
 function rowsOf(size, what) {
