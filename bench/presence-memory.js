@@ -8,6 +8,7 @@
  *   map           a Map of what another node tells: the least that a copy can take
  *   copy          the copy in a server that has none of these connections
  */
+import { MemoryStores } from '../dist/storage/memory.js';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -100,6 +101,7 @@ async function core(rooms, cluster = alone()) {
     maxBufferedBytes: 1024 * 1024,
     isShared: false,
     presence: { rooms: new Patterns(rooms), graceMs: 3000, maxMembers: 1000 },
+    stores: new MemoryStores(),
     clock: systemClock,
     after: systemAfter,
     failed(error) {

@@ -157,6 +157,9 @@ async function coreOf(base: Base) {
     },
     occupancy: webhooks?.wants('room.occupied') || webhooks?.wants('room.vacated'),
     observers: webhooks && [webhooks.observer],
+    stores,
+    refused: problem =>
+      log.error({ reason: problem.message }, 'a notification that was to be sent later was refused'),
     clock,
     after: systemAfter,
     failed,

@@ -4,10 +4,11 @@ import { type Address, userAddress } from '../model/address.js';
 import type { CloseReason, EndReason } from '../model/close.js';
 import type { Id } from '../model/id.js';
 import type { Entry, Notification } from '../model/notification.js';
-import { unavailable } from '../model/problem.js';
+import { type Problem, unavailable } from '../model/problem.js';
 import type { After, Clock } from '../model/clock.js';
 import type { Retention } from '../model/retention.js';
 import { inTurns } from '../model/turns.js';
+import type { Stores } from '../storage/store.js';
 import { CatchUp } from './catch-up.js';
 import { Coalescer } from './coalescer.js';
 import { Connection, type Peer, type Socket, type StartPoint, type Wire } from './connection.js';
@@ -25,6 +26,7 @@ import { Deadlines } from './receipts/deadlines.js';
 import { Inquiry } from './receipts/inquiry.js';
 import { Receipts } from './receipts/receipts.js';
 import { Waits } from './receipts/waits.js';
+import { Schedule, type Scheduled, type ScheduleReceipt } from './schedule.js';
 import { Subscriptions } from './subscriptions.js';
 import { Window } from './window.js';
 
@@ -57,6 +59,8 @@ export class Postroom {
   /** Who has acknowledged what. */
   readonly receipts: Receipts;
   readonly deadlines: Deadlines;
+  /** What is to be sent later. */
+  readonly schedule: Schedule;
   readonly inquiry: Inquiry;
   readonly #journal: Journal;
   readonly #cluster: Cluster;
@@ -72,6 +76,7 @@ export class Postroom {
   /** Whether the past is in the window. Later entries are new. */
   #isLoaded = false;
   #phase: 'starting' | 'open' | 'draining' = 'starting';
+  #looks: Promise<unknown> = Promise.resolve();
   readonly #isShared: boolean;
   readonly #clock: Clock;
 
@@ -89,6 +94,9 @@ export class Postroom {
     presence: PresenceSettings;
     /** Whether to know which rooms somebody is in, on all nodes. */
     occupancy?: boolean | undefined;
+    stores: Stores;
+    /** Told of a scheduled notification that will never be sent. */
+    refused?: (problem: Problem) => void;
     clock: Clock;
     after: After;
     observers?: readonly Observer[] | undefined;
@@ -168,6 +176,18 @@ export class Postroom {
       connectionsOf: user => this.#hub.listeners(userAddress(user)),
       after: options.after,
     });
+    const { stores } = options;
+    this.schedule = new Schedule({
+      store: stores.open<Scheduled>('schedule'),
+      keys: stores.open<string>('schedule-keys'),
+      lease: stores.lease('schedule'),
+      cluster: options.cluster,
+      append: notification => this.append(notification),
+      now: this.now,
+      after: options.after,
+      refused: options.refused ?? options.failed,
+      failed: options.failed,
+    });
     this.inquiry = new Inquiry(options.cluster, this.#window, this.receipts);
     observers.push(this.receipts, this.presence, ...(options.observers ?? []));
   }
@@ -187,6 +207,7 @@ export class Postroom {
     this.#trimming.unref();
     // It may have been stopped meanwhile.
     if (this.#phase === 'starting') this.#phase = 'open';
+    this.schedule.start();
   }
 
   /** Refuses notifications from now on. Running calls of `publish` still finish. */
@@ -199,6 +220,7 @@ export class Postroom {
     this.stopAccepting();
     clearInterval(this.#trimming);
     this.presence.tracker.stop();
+    await this.schedule.stop();
     this.occupancy?.tracker.stop();
     await this.#counts.idle();
   }
@@ -272,6 +294,19 @@ export class Postroom {
       duplicate,
       ...(partial && { partial }),
     };
+  }
+
+  /** As `publish`, but a notification that names a moment waits for it. */
+  async accept(notification: Notification): Promise<Receipt | ScheduleReceipt> {
+    const { at } = notification;
+    if (at !== undefined || this.schedule.isUsed) {
+      this.#requireOpen();
+      const waiting = await this.#inTurn(() =>
+        at === undefined ? this.schedule.firstWith(notification) : this.schedule.add(notification, at),
+      );
+      if (waiting !== undefined) return waiting;
+    }
+    return this.publish(notification);
   }
 
   /** As `publish`, but resolves when it is in the journal, and does not count. */
@@ -408,9 +443,20 @@ export class Postroom {
     this.#subscriptions.end(connection, reason);
   }
 
-  async #append(notification: Notification): Promise<Appended> {
+  /** What looks into the schedule first keeps its order all the same. */
+  #inTurn<T>(look: () => Promise<T>): Promise<T> {
+    const turn = this.#looks.then(look);
+    this.#looks = turn.catch(() => undefined);
+    return turn;
+  }
+
+  #requireOpen(): void {
     if (this.#phase !== 'open')
       throw unavailable('This server is starting or shutting down; try again.', RETRY_AFTER_SECONDS);
+  }
+
+  async #append(notification: Notification): Promise<Appended> {
+    this.#requireOpen();
     const appended = await this.#journal.append(notification);
     if (!appended.duplicate) this.counters.published++;
     return appended;

@@ -3,6 +3,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Logger } from 'pino';
 import type { Publishers } from '../auth/keys.js';
 import type { Postroom, Receipt } from '../core/postroom.js';
+import type { ScheduleReceipt } from '../core/schedule.js';
 import { bodyFormatOf, JSON_TYPE, readBody } from '../http/body.js';
 import { sendProblem } from '../http/problem.js';
 import { formToJson } from '../model/form.js';
@@ -76,7 +77,8 @@ export class NotifyEndpoint {
     if (batch) return this.#answerBatch(request, response, items);
     const [item] = [...items];
     if (item === undefined || item instanceof Problem) throw item;
-    send(response, 200, await this.#publish(item));
+    const receipt = await this.#publish(item);
+    send(response, 'scheduled' in receipt ? 202 : 200, receipt);
   }
 
   async #answerBatch(
@@ -87,7 +89,7 @@ export class NotifyEndpoint {
     const checked: (Notification | Problem)[] = [];
     // Checks the whole batch before it publishes the first item: a batch that cannot be parsed publishes nothing.
     await inTurns(items, item => checked.push(item));
-    const answers: Promise<Receipt | { error: Problem }>[] = [];
+    const answers: Promise<Receipt | ScheduleReceipt | { error: Problem }>[] = [];
     // Publishes in order, but does not wait for one before the next: so the journal can commit them together.
     await inTurns(checked, item => answers.push(this.#result(item, request)));
     const results = await Promise.all(answers);
@@ -98,7 +100,7 @@ export class NotifyEndpoint {
   async #result(
     item: Notification | Problem,
     request: IncomingMessage,
-  ): Promise<Receipt | { error: Problem }> {
+  ): Promise<Receipt | ScheduleReceipt | { error: Problem }> {
     try {
       if (item instanceof Problem) throw item;
       return await this.#publish(item);
@@ -116,9 +118,9 @@ export class NotifyEndpoint {
     else refusals.refused('invalid notification', { code: problem.code, reason: problem.message, address });
   }
 
-  async #publish(notification: Notification): Promise<Receipt> {
+  async #publish(notification: Notification): Promise<Receipt | ScheduleReceipt> {
     const { postroom, log } = this.#options;
-    const receipt = await postroom.publish(notification);
+    const receipt = await postroom.accept(notification);
     this.taken++;
     const { event, addresses } = notification;
     // Saves the work if the log does not show the line.

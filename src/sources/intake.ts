@@ -22,7 +22,7 @@ const WARNING_INTERVAL_MS = 10_000;
 export interface IntakeOptions {
   /** The source's name, for the log. */
   readonly name: string;
-  readonly postroom: Pick<Postroom, 'publish'>;
+  readonly postroom: Pick<Postroom, 'accept'>;
   readonly parse: ParseNotifications;
   readonly maxNotificationBytes: number;
   /** Whether nodes share the journal over a network: an append that failed may have succeeded. */
@@ -215,7 +215,7 @@ export class Intake {
 
   async #attempt(notification: Notification): Promise<Failure | undefined> {
     try {
-      const receipt = await this.#options.postroom.publish(notification);
+      const receipt = await this.#options.postroom.accept(notification);
       const { event, addresses } = notification;
       this.#log.debug({ ...receipt, event, addresses }, 'published');
       return undefined;

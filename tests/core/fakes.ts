@@ -204,6 +204,7 @@ export class Core {
       after,
       presence: { ...PLAIN.presence, ...presence },
       occupancy: options.occupancy,
+      stores: PLAIN.stores,
       observers,
       failed: error => void this.failures.push(error),
     });

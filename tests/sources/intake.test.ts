@@ -14,7 +14,7 @@ function make(fails: () => boolean = () => false, refused: 'not taken' | 'taken 
   const logged: { level: number; msg: string; reason?: string; source?: string }[] = [];
   const known = new Set<string>();
   const postroom = {
-    async publish(notification: Notification) {
+    async accept(notification: Notification) {
       const isRefused = fails();
       if (isRefused && refused === 'not taken') throw unavailable('no room on the disk', 1);
       const { key } = notification;

@@ -126,7 +126,7 @@ describeWith(['kafka'], 'a Kafka topic', () => {
     const intake = new Intake({
       name: 'kafka',
       postroom: {
-        async publish(notification) {
+        async accept(notification) {
           await publish(notification);
           return { id: '1-0', connections: 0, duplicate: false };
         },

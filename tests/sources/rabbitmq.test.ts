@@ -33,8 +33,8 @@ async function drain(channel: Channel, queue: string) {
   }
 }
 
-/** A source alone. `publish` stands for the journal. */
-function openSource(broker: RabbitmqServer, queue: string, publish: IntakeOptions['postroom']['publish']) {
+/** A source alone. `accept` stands for the journal. */
+function openSource(broker: RabbitmqServer, queue: string, accept: IntakeOptions['postroom']['accept']) {
   const config = readConfig({
     NOTIFY_KEYS: KEY,
     JWT_SECRET,
@@ -45,7 +45,7 @@ function openSource(broker: RabbitmqServer, queue: string, publish: IntakeOption
   const limit = config.MAX_NOTIFICATION_BYTES;
   const intake = new Intake({
     name: 'rabbitmq',
-    postroom: { publish },
+    postroom: { accept },
     parse: notificationParser({ maxBytes: limit, retentionSeconds: config.RETENTION_SECONDS, now: Date.now }),
     maxNotificationBytes: limit,
     sharedJournal: false,

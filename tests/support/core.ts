@@ -1,5 +1,6 @@
 import type { Peer, Wire } from '../../src/core/connection.js';
 import { systemAfter, systemClock } from '../../src/model/clock.js';
+import { MemoryStores } from '../../src/storage/memory.js';
 import { Patterns } from '../../src/model/pattern.js';
 
 /** Options of a core without presence rooms. */
@@ -7,6 +8,9 @@ export const PLAIN = {
   presence: { rooms: new Patterns([]), graceMs: 0, maxMembers: 1000 },
   clock: systemClock,
   after: systemAfter,
+  get stores() {
+    return new MemoryStores();
+  },
 };
 
 export const PEER: Peer = { address: '192.0.2.1', userAgent: 'a test' };

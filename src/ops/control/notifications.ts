@@ -2,16 +2,35 @@ import type { Request } from 'express';
 import type { Postroom } from '../../core/postroom.js';
 import type { Findings } from '../../core/receipts/inquiry.js';
 import type { State } from '../../core/receipts/receipts.js';
-import { addressFields } from '../../model/notification-json.js';
+import { addressFields, notificationJson } from '../../model/notification-json.js';
 import { Problem } from '../../model/problem.js';
-import { filtersOf, queryOf } from './parameters.js';
+import { filtersOf, pageOf, queryOf } from './parameters.js';
 import { partly } from './question.js';
 import type { Resource } from './resource.js';
 
 /** What became of a notification. */
 export function notificationResource({ postroom }: { postroom: Postroom }): Resource {
   return {
+    '/notifications': {
+      async get(request) {
+        const { page, query } = pageOf(request, ['scheduled'], isScheduleId);
+        if (query.scheduled === undefined)
+          throw new Problem('invalid_request', 'Ask for what waits: /notifications?scheduled');
+        const found = await postroom.schedule.list(page.after ?? '', page.limit + 1);
+        const items = found.slice(0, page.limit).map(([id, { notification, at }]) => {
+          const about = JSON.stringify({ scheduled: id, at: new Date(at).toISOString() });
+          return `${about.slice(0, -1)},"notification":${notificationJson(notification)}}`;
+        });
+        const next = found.length > page.limit ? JSON.stringify(found[page.limit - 1]?.[0]) : 'null';
+        return `{"scheduled":[${items.join()}],"next":${next}}`;
+      },
+    },
     '/notifications/:id': {
+      async delete(request) {
+        queryOf(request, []);
+        if (await postroom.schedule.cancel(idOf(request))) return { cancelled: true };
+        throw new Problem('not_found', 'Nothing with this schedule id waits: it was sent, or never was.');
+      },
       async get(request) {
         const id = idOf(request);
         const { user } = filtersOf(queryOf(request, ['user']));
@@ -40,6 +59,10 @@ export function notificationResource({ postroom }: { postroom: Postroom }): Reso
       },
     },
   };
+}
+
+function isScheduleId(text: string): boolean {
+  return /^[\d-]+[\da-z]+$/.test(text);
 }
 
 function idOf({ params }: Request): string {

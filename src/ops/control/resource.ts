@@ -5,8 +5,8 @@ import { methodNotAllowed } from '../methods.js';
 
 const RETRY_AFTER_SECONDS = 1;
 
-/** Answers a request that has a right key: with an object, or it throws a Problem. */
-export type Answer = (request: Request) => Promise<object> | object;
+/** Answers a request that has a right key: with an object or a JSON text, or it throws a Problem. */
+export type Answer = (request: Request) => Promise<object | string> | object | string;
 
 export type Method = 'get' | 'post' | 'put' | 'delete';
 
@@ -33,7 +33,7 @@ export function resourceRouter(
         // Nobody is known yet, and PHP must not take that for an answer.
         if (isStarting()) throw unavailable('This server is starting; try again.', RETRY_AFTER_SECONDS);
         const body = await answer(request);
-        const json = JSON.stringify(body);
+        const json = typeof body === 'string' ? body : JSON.stringify(body);
         response.writeHead(200, {
           'Content-Type': 'application/json; charset=utf-8',
           'Content-Length': Buffer.byteLength(json),

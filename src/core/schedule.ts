@@ -1,0 +1,258 @@
+import type { Cluster } from '../cluster/cluster.js';
+import { requireSameTarget } from '../journal/key-reuse.js';
+import type { After } from '../model/clock.js';
+import type { Id } from '../model/id.js';
+import type { Notification } from '../model/notification.js';
+import { Problem, unavailable } from '../model/problem.js';
+import type { Lease, Store } from '../storage/store.js';
+
+const TOPIC = 'schedule';
+const CHECK_MS = 1000;
+const ANSWER_MS = 500;
+const RETRY_AFTER_SECONDS = 1;
+// So many leave together; the others get their turn in between.
+const GROUP = 100;
+const DIGITS = 15;
+const SEQUENCE_DIGITS = 6;
+
+/** A notification that waits for its moment. */
+export interface Scheduled {
+  readonly notification: Notification;
+  /** Milliseconds since the epoch. */
+  readonly at: number;
+}
+
+/** The answer to a publisher whose notification waits. */
+export interface ScheduleReceipt {
+  /** The schedule id. */
+  readonly scheduled: string;
+  /** RFC 3339, in UTC. */
+  readonly at: string;
+  readonly duplicate: boolean;
+}
+
+/**
+ * Sends notifications later. They wait in a store, in the order of their moments. One node of the installation sends
+ * what is due: it goes into the journal with a key of its own, so that a crash in between does not send it twice.
+ */
+export class Schedule {
+  readonly #options: ScheduleOptions;
+  /** What leaves just now: it cannot be taken back any more. */
+  readonly #leaving = new Set<string>();
+  /** Keys of publishers that are being accepted. */
+  readonly #accepting = new Map<string, Promise<ScheduleReceipt>>();
+  #cancelCheck: (() => void) | undefined;
+  #checkAt = Number.POSITIVE_INFINITY;
+  #checking: Promise<void> = Promise.resolve();
+  #isStopped = false;
+  #isUsed = false;
+  #lastMs = 0;
+  #sequence = 0;
+
+  constructor(options: ScheduleOptions) {
+    this.#options = options;
+    options.cluster.handle(TOPIC, async id =>
+      options.lease.isHeld ? String(await this.#take(id)) : 'ask another',
+    );
+  }
+
+  /** Whether something may wait. */
+  get isUsed(): boolean {
+    return this.#isUsed;
+  }
+
+  start(): void {
+    this.#checkAfter(0);
+  }
+
+  async stop(): Promise<void> {
+    this.#isStopped = true;
+    this.#cancelCheck?.();
+    await this.#checking;
+    await this.#options.lease.release().catch(() => undefined);
+  }
+
+  /**
+   * Accepts a notification for later. Resolves when it is durable. Rejects with a Problem: `unavailable`, or
+   * `key_reused` if its key stands for another notification.
+   */
+  add(notification: Notification, at: number): Promise<ScheduleReceipt> {
+    const { key } = notification;
+    if (key === undefined) return this.#accept(notification, at);
+    // Two with one key may come at once.
+    const before = this.#accepting.get(key) ?? Promise.resolve();
+    const accepted = before
+      .catch(() => undefined)
+      .then(async () => (await this.firstWith(notification)) ?? this.#accept(notification, at));
+    this.#accepting.set(key, accepted);
+    const done = () => this.#accepting.get(key) === accepted && this.#accepting.delete(key);
+    void accepted.then(done, done);
+    return accepted;
+  }
+
+  /**
+   * The notification with the same key that waits already, if there is one. Rejects with a Problem (`key_reused`) if it
+   * has other addresses or another event.
+   */
+  async firstWith(notification: Notification): Promise<ScheduleReceipt | undefined> {
+    const { key } = notification;
+    if (key === undefined) return undefined;
+    const { store, keys } = this.#options;
+    const id = await keys.get(key).catch(cannot);
+    const first = id === undefined ? undefined : await store.get(id).catch(cannot);
+    if (id === undefined || first === undefined) return undefined;
+    requireSameTarget(notification, first.notification, id as Id);
+    return { scheduled: id, at: new Date(first.at).toISOString(), duplicate: true };
+  }
+
+  /** Takes a notification back. Resolves to false if it was sent, or never waited. Rejects with a Problem. */
+  async cancel(id: string): Promise<boolean> {
+    const { answers } = await this.#options.cluster.ask(TOPIC, id, ANSWER_MS);
+    // Only the node that sends knows what is leaving just now.
+    if (answers.includes('true')) return true;
+    if (answers.includes('false')) return false;
+    throw cannotNow();
+  }
+
+  /** What waits, in the order of the moments: behind an id, at most so many. */
+  async list(after: string, limit: number): Promise<[id: string, scheduled: Scheduled][]> {
+    return this.#options.store.range(after === '' ? '' : `${after}\0`, END, limit).catch(cannot);
+  }
+
+  async #accept(notification: Notification, at: number): Promise<ScheduleReceipt> {
+    const { store, keys } = this.#options;
+    const { at: _at, ...rest } = notification;
+    const id = this.#newId(at);
+    this.#isUsed = true;
+    const { key } = notification;
+    await Promise.all([
+      store.put(id, { notification: rest, at }),
+      key === undefined ? undefined : keys.put(key, id),
+    ]).catch(cannot);
+    this.#checkAfter(at - this.#options.now());
+    return { scheduled: id, at: new Date(at).toISOString(), duplicate: false };
+  }
+
+  async #take(id: string): Promise<boolean> {
+    if (this.#leaving.has(id)) return false;
+    const { store } = this.#options;
+    const found = await store.get(id);
+    // It may have begun to leave meanwhile.
+    if (found === undefined || this.#leaving.has(id)) return false;
+    this.#leaving.add(id);
+    try {
+      return await this.#remove(id, found);
+    } finally {
+      this.#leaving.delete(id);
+    }
+  }
+
+  async #remove(id: string, { notification }: Scheduled): Promise<boolean> {
+    const { store, keys } = this.#options;
+    const [isRemoved] = await Promise.all([
+      store.remove(id),
+      notification.key === undefined ? undefined : keys.remove(notification.key),
+    ]);
+    return isRemoved;
+  }
+
+  /** Looks after so many milliseconds, but at least every second: other nodes accept, too, and clocks jump. */
+  #checkAfter(milliseconds: number): void {
+    if (this.#isStopped) return;
+    const delay = Math.min(Math.max(0, milliseconds), CHECK_MS);
+    const at = performance.now() + delay;
+    if (at >= this.#checkAt) return;
+    this.#checkAt = at;
+    this.#cancelCheck?.();
+    this.#cancelCheck = this.#options.after(delay, () => {
+      this.#checking = this.#checking.then(() => this.#check()).catch(this.#options.failed);
+      void this.#checking.then(() => {
+        this.#checkAt = Number.POSITIVE_INFINITY;
+        this.#checkAfter(CHECK_MS);
+      });
+    });
+  }
+
+  async #check(): Promise<void> {
+    const { store, lease, now } = this.#options;
+    const [next] = await store.range('', END, 1);
+    if (next === undefined) return;
+    this.#isUsed = true;
+    while (!this.#isStopped && (await lease.hold())) {
+      const due = await store.range('', timeKey(now() + 1), GROUP);
+      if (due.length === 0) break;
+      if (!(await this.#send(due))) break;
+    }
+    const [first] = await store.range('', END, 1);
+    if (first !== undefined) setImmediate(() => this.#checkAfter(first[1].at - now()));
+  }
+
+  /** Sends these in order. Resolves to false if the journal does not take them now. */
+  async #send(due: readonly [id: string, scheduled: Scheduled][]): Promise<boolean> {
+    const { append, refused } = this.#options;
+    const leaving = due.filter(([id]) => !this.#leaving.has(id));
+    for (const [id] of leaving) this.#leaving.add(id);
+    try {
+      const results = await Promise.all(
+        leaving.map(async ([id, scheduled]) => {
+          const { notification } = scheduled;
+          try {
+            await append({ ...notification, key: notification.key ?? `scheduled ${id}` });
+          } catch (error) {
+            if (!(error instanceof Problem) || error.code === 'unavailable') return false;
+            // It never will be taken.
+            refused(error);
+          }
+          await this.#remove(id, scheduled);
+          return true;
+        }),
+      );
+      return results.every(Boolean);
+    } finally {
+      for (const [id] of leaving) this.#leaving.delete(id);
+    }
+  }
+
+  /** What has one moment is in the order in which it was accepted. */
+  #newId(at: number): string {
+    const now = this.#options.now();
+    if (now > this.#lastMs) {
+      this.#lastMs = now;
+      this.#sequence = 0;
+    } else this.#sequence++;
+    const sequence = String(this.#sequence).padStart(SEQUENCE_DIGITS, '0');
+    return `${timeKey(at)}-${timeKey(this.#lastMs)}-${sequence}-${this.#options.cluster.node.slice(0, 8)}`;
+  }
+}
+
+interface ScheduleOptions {
+  readonly store: Store<Scheduled>;
+  /** The schedule ids by the keys of the publishers. */
+  readonly keys: Store<string>;
+  readonly lease: Lease;
+  readonly cluster: Cluster;
+  /** Puts a notification into the journal. Calls keep their order. */
+  readonly append: (notification: Notification) => Promise<Id>;
+  /** The journal's clock, in milliseconds since the epoch. */
+  readonly now: () => number;
+  readonly after: After;
+  /** Told of a notification that will never be sent. */
+  readonly refused: (problem: Problem) => void;
+  /** Told of a store that fails. It is tried again. */
+  readonly failed: (error: unknown) => void;
+}
+
+/** Behind every id. */
+const END = '~';
+
+function timeKey(milliseconds: number): string {
+  return String(milliseconds).padStart(DIGITS, '0');
+}
+
+function cannot(cause: unknown): never {
+  throw cannotNow(cause);
+}
+
+function cannotNow(cause?: unknown): Problem {
+  return unavailable('What is to be sent later cannot be stored now; try again.', RETRY_AFTER_SECONDS, cause);
+}
