@@ -1,30 +1,25 @@
 import { randomUUID } from 'node:crypto';
 import type { Logger } from 'pino';
-import { NO_AUTHENTICATION, PublisherKeys, type Publishers } from './auth/keys.js';
 import { type Revocation, Revocations } from './auth/revocations.js';
-import { RemoteKeys } from './auth/jwks.js';
-import { Sessions } from './auth/sessions.js';
 import { CLOCK_TOLERANCE_SECONDS, Tokens } from './auth/tokens.js';
-import { Calls, type Every, Gateway, PostroomProtocol, TimerWheel } from './clients/index.js';
-import { type Cluster, clusters } from './cluster/index.js';
+import { backendReport, callsOf, remoteKeysOf, sessionsOf, webhooksOf } from './backend-parts.js';
+import { type Base, baseOf } from './base.js';
+import { type Every, Gateway, PostroomProtocol, TimerWheel } from './clients/index.js';
+import { clusters } from './cluster/index.js';
 import type { Config } from './config.js';
 import { Postroom } from './core/postroom.js';
-import { type ListenAddress, Listener } from './http/index.js';
 import { type Journal, journals } from './journal/index.js';
+import { listenersOf } from './listeners.js';
 import { userAddress } from './model/address.js';
-import { type Caller, callerAddress } from './model/network-address.js';
-import { type Clock, systemAfter, systemClock } from './model/clock.js';
-import { notificationParser } from './model/notification.js';
+import { type Clock, systemAfter } from './model/clock.js';
 import { waitBriefly } from './model/pause.js';
 import { Patterns } from './model/pattern.js';
 import { reasonOf } from './model/reason.js';
-import { Refusals } from './model/refusals.js';
 import { FairTurns, inTurns } from './model/turns.js';
-import { type BackendReport, Control, createApp, type SourceReport } from './ops/index.js';
+import { Control } from './ops/index.js';
 import { Parts } from './parts.js';
-import { Intake, NotifyEndpoint, sources, WantedSource } from './sources/index.js';
-import { DataDirectory, type Stores, storesOf } from './storage/index.js';
-import { Webhooks } from './webhooks/index.js';
+import { DataDirectory, storesOf } from './storage/index.js';
+import { reportsOf, waysInOf } from './ways-in.js';
 
 // A start that is stopped ends by itself within seconds. If it hangs in the system, the stop does not wait for it.
 const START_MS = 10_000;
@@ -46,6 +41,7 @@ export interface Server {
   readonly socketUrl: string | undefined;
 }
 
+/** What a server is told beside its settings. */
 export interface ServerOptions {
   readonly version: string;
   readonly clock?: Clock;
@@ -58,10 +54,16 @@ export async function createServer(config: Config, log: Logger, options: ServerO
   const stopping = new AbortController();
   const base = baseOf(config, log, options, stopping.signal);
   const core = await coreOf(base);
-  const waysIn = waysInOf(base, core);
-  const waysOut = waysOutOf(base, core, options.every);
-  const { timers, gateway, asking } = waysOut;
-  const { front, internal, socket } = listenersOf(base, core, waysIn, waysOut);
+  const waysIn = waysInOf(base, core.postroom);
+  const { timers, gateway, asked, asking } = waysOutOf(base, core, options.every);
+  const { front, internal, socket } = listenersOf(base, {
+    postroom: core.postroom,
+    control: core.control,
+    notify: waysIn,
+    gateway,
+    backend: () => backendReport(asked),
+    sources: () => reportsOf(base, waysIn, core.postroom),
+  });
   const parts = new Parts([
     { stop: () => core.journal.close() },
     { stop: () => core.stores.stop() },
@@ -110,26 +112,7 @@ export async function createServer(config: Config, log: Logger, options: ServerO
   }
 }
 
-type Base = ReturnType<typeof baseOf>;
 type Core = Awaited<ReturnType<typeof coreOf>>;
-type WaysIn = ReturnType<typeof waysInOf>;
-type WaysOut = ReturnType<typeof waysOutOf>;
-
-/** Things that all parts need. */
-function baseOf(
-  config: Config,
-  log: Logger,
-  { version, clock = systemClock }: ServerOptions,
-  stopping: AbortSignal,
-) {
-  const refusals = new Refusals(log, clock.now);
-  const keys = new PublisherKeys(config.NOTIFY_KEYS, config.areKeysMadeUp);
-  const isShared = config.JOURNAL === 'redis';
-  const callerOf = ({ socket, headers }: Caller) =>
-    callerAddress(socket.remoteAddress, String(headers['x-forwarded-for'] ?? ''), config.TRUST_PROXY);
-  const failed = (error: unknown) => log.error({ err: error }, 'a connection could not be served');
-  return { config, log, version, clock, stopping, refusals, keys, isShared, callerOf, failed };
-}
 
 async function coreOf(base: Base) {
   const { config, log, clock, stopping, isShared, failed } = base;
@@ -184,77 +167,15 @@ async function coreOf(base: Base) {
   }
 }
 
-/** What PHP hears; undefined if it wants to hear nothing. */
-function webhooksOf(
-  { config, log, version, clock, isShared }: Base,
-  stores: Stores,
-  cluster: Cluster,
-): Webhooks | undefined {
-  const { WEBHOOK_URL: url, WEBHOOK_SECRET: key } = config;
-  if (url === undefined || key === undefined) return undefined;
-  return new Webhooks({
-    url,
-    key,
-    events: new Patterns(config.WEBHOOK_EVENTS),
-    retentionSeconds: config.WEBHOOK_RETENTION_SECONDS,
-    retentionBytes: config.WEBHOOK_RETENTION_BYTES,
-    graceMs: config.PRESENCE_GRACE_SECONDS * 1000,
-    stores,
-    cluster,
-    isShared,
-    version,
-    clock,
-    after: systemAfter,
-    refused: reason =>
-      log.warn({ reason }, 'PHP did not take a webhook (WEBHOOK_URL); it is sent again until it does'),
-    gaveUp: events => log.warn({ events }, 'webhook events were given up; nobody took them in time'),
-    failed: error =>
-      log.warn({ reason: reasonOf(error) }, 'a webhook event cannot be stored now; trying again'),
-  });
-}
-
-/** The ways in for notifications. */
-function waysInOf({ config, log, clock, refusals, keys, isShared, callerOf }: Base, { postroom }: Core) {
-  const maxNotificationBytes = config.MAX_NOTIFICATION_BYTES;
-  const parse = notificationParser({
-    maxBytes: maxNotificationBytes,
-    retentionSeconds: config.RETENTION_SECONDS,
-    now: clock.now,
-  });
-  const endpointFor = (publishers: Publishers) =>
-    new NotifyEndpoint({ postroom, parse, keys: publishers, maxNotificationBytes, callerOf, refusals, log });
-  const settings = { ...config, sharedJournal: isShared };
-  const intake = { postroom, parse, maxNotificationBytes, sharedJournal: isShared, now: clock.now, log };
-  return {
-    http: endpointFor(keys),
-    socket: endpointFor(NO_AUTHENTICATION),
-    wanted: sources
-      .filter(row => row.isWanted(settings))
-      .map(row => new WantedSource(row, settings, new Intake({ name: row.name, ...intake }))),
-  };
-}
-
 /** Opens and serves connections. */
 function waysOutOf(base: Base, { postroom, revocations, webhooks }: Core, every?: Every) {
   const { config, log, clock, refusals, callerOf, failed } = base;
   const timers = new TimerWheel(failed, every);
   const secrets = [config.JWT_SECRET, config.JWT_PREVIOUS_SECRET].filter(secret => secret !== undefined);
-  const { JWT_JWKS_URL, AUTH_URL } = config;
   const { now } = clock;
-  const remoteKeys =
-    JWT_JWKS_URL === undefined
-      ? undefined
-      : new RemoteKeys({ url: JWT_JWKS_URL, now, after: systemAfter, log });
+  const remoteKeys = remoteKeysOf(base);
   const tokens = new Tokens(secrets, config.JWT_PUBLIC_KEY, now, config.MAX_TOKEN_SECONDS, remoteKeys);
-  const sessions =
-    AUTH_URL === undefined
-      ? undefined
-      : new Sessions({
-          url: AUTH_URL,
-          maxRequests: config.AUTH_MAX_REQUESTS,
-          failed: reason => log.warn({ reason }, 'a session could not be asked for; clients get 503'),
-          clock,
-        });
+  const sessions = sessionsOf(base);
   const calls = callsOf(base);
   const shared = { postroom, timers, log };
   const protocol = new PostroomProtocol(
@@ -302,117 +223,5 @@ function waysOutOf(base: Base, { postroom, revocations, webhooks }: Core, every?
     { allowedOrigins: new Patterns(config.ALLOWED_ORIGINS), maxConnections: config.MAX_CONNECTIONS },
   );
   const asking = [remoteKeys, sessions, calls].filter(part => part !== undefined);
-  return { timers, gateway, sessions, calls, asking };
-}
-
-/** Clients' calls to PHP; undefined if PHP takes none. */
-function callsOf({ config, version, clock, refusals }: Base): Calls | undefined {
-  const { CALL_URL: url, WEBHOOK_SECRET: key } = config;
-  if (url === undefined || key === undefined) return undefined;
-  return new Calls({
-    url,
-    key,
-    version,
-    maxCalls: config.MAX_CALLS,
-    timeoutSeconds: config.CALL_TIMEOUT_SECONDS,
-    maxBytes: config.MAX_NOTIFICATION_BYTES,
-    clock,
-    after: systemAfter,
-    // A client can make as many calls fail as it likes; they must not flood the log.
-    failed: reason => refusals.refused('failed call', { reason }),
-  });
-}
-
-/** An address that serves HTTP, and what it serves. */
-interface Side {
-  readonly address: ListenAddress;
-  readonly notify: NotifyEndpoint | undefined;
-  readonly keys: Publishers;
-  readonly page: boolean;
-  readonly gateway: Gateway | undefined;
-}
-
-function listenersOf(base: Base, core: Core, waysIn: WaysIn, waysOut: WaysOut) {
-  const { config, keys } = base;
-  const { gateway } = waysOut;
-  const listen = (side: Side) => listenerOf(side, base, core, waysIn, waysOut);
-  const inside = { page: false, gateway: undefined };
-  return {
-    front: listen({
-      address: { host: config.HOST, port: config.PORT },
-      notify: config.INTERNAL_ONLY ? undefined : waysIn.http,
-      keys,
-      page: config.development,
-      gateway,
-    }),
-    internal:
-      config.INTERNAL_PORT === undefined
-        ? undefined
-        : listen({
-            address: { host: config.INTERNAL_HOST, port: config.INTERNAL_PORT },
-            notify: waysIn.http,
-            keys,
-            ...inside,
-          }),
-    socket:
-      config.NOTIFY_SOCKET === undefined
-        ? undefined
-        : listen({
-            address: { path: config.NOTIFY_SOCKET },
-            notify: waysIn.socket,
-            keys: NO_AUTHENTICATION,
-            ...inside,
-          }),
-  };
-}
-
-function listenerOf(
-  { address, notify, keys, page, gateway }: Side,
-  base: Base,
-  core: Core,
-  waysIn: WaysIn,
-  waysOut: WaysOut,
-): Listener {
-  const { config, log, version, callerOf, refusals } = base;
-  const { postroom, control } = core;
-  return new Listener({
-    address,
-    requestTimeoutSeconds: config.REQUEST_TIMEOUT_SECONDS,
-    maxConnections: config.MAX_HTTP_CONNECTIONS,
-    log,
-    notify: notify && ((request, response) => notify.handle(request, response)),
-    app: createApp({
-      postroom,
-      keys,
-      version,
-      backend: () => backendReport(core, waysOut),
-      sources: () => reportsOf(waysIn, postroom, config.NOTIFY_SOCKET !== undefined),
-      detailed: notify !== undefined,
-      page,
-      callerOf,
-      refusals,
-      control: notify && control,
-      log,
-    }),
-    upgrade: gateway && ((request, socket, head) => gateway.upgrade(request, socket, head)),
-  });
-}
-
-function reportsOf({ http, socket, wanted }: WaysIn, { open }: Postroom, hasSocket: boolean) {
-  const report = ({ taken, refused }: NotifyEndpoint) => ({ connected: open, taken, refused });
-  const reports: Record<string, SourceReport> = { http: report(http) };
-  if (hasSocket) reports['unix-socket'] = report(socket);
-  for (const source of wanted) reports[source.name] = source.status();
-  return reports;
-}
-
-/** How it goes with what is asked of the backend. */
-function backendReport({ webhooks }: Core, { calls, sessions }: WaysOut): BackendReport {
-  return {
-    ...(webhooks && { webhooks: webhooks.status }),
-    ...(calls && { calls: { running: calls.running, answered: calls.answered, failed: calls.failures } }),
-    ...(sessions && {
-      sessions: { running: sessions.running, waiting: sessions.waiting, failed: sessions.failures },
-    }),
-  };
+  return { timers, gateway, asked: { webhooks, calls, sessions }, asking };
 }
