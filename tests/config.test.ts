@@ -425,10 +425,11 @@ describe('JWT_PUBLIC_KEY', () => {
 describe('.env.example', () => {
   const example = dotenv.parse(text);
 
-  it('carries exactly the settings that config.ts knows', () => {
-    const source = readFileSync(new URL('../src/config.ts', import.meta.url), 'utf8');
-    const schema = /z\.object\(\{\n(.*?)\n\}\)/s.exec(source)?.[1] ?? '';
-    const known = [...schema.matchAll(/^ {2}([A-Z_]+):/gm), ...source.matchAll(/environment\.([A-Z_]+)/g)];
+  it('carries exactly the settings that settings.ts and config.ts know', () => {
+    const sourceOf = (name: string) => readFileSync(new URL(`../src/${name}`, import.meta.url), 'utf8');
+    const schema = /z\.object\(\{\n(.*?)\n\}\)/s.exec(sourceOf('settings.ts'))?.[1] ?? '';
+    const beside = sourceOf('config.ts').matchAll(/environment\.([A-Z_]+)/g);
+    const known = [...schema.matchAll(/^ {2}([A-Z_]+):/gm), ...beside];
     expect(known.length).toBeGreaterThan(20);
     expect(Object.keys(example).sort()).toEqual(known.map(match => match[1]).sort());
   });
