@@ -29,6 +29,7 @@ export function webhooksOf(
     url,
     key,
     events: new Patterns(config.WEBHOOK_EVENTS),
+    rooms: new Patterns(config.WEBHOOK_ROOMS),
     retentionSeconds: config.WEBHOOK_RETENTION_SECONDS,
     retentionBytes: config.WEBHOOK_RETENTION_BYTES,
     graceMs: config.PRESENCE_GRACE_SECONDS * 1000,

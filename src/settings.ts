@@ -99,6 +99,7 @@ export const Settings = z.object({
       if (!EVENT_TYPES.some(type => matches(pattern, type)))
         context.addIssue(`has ${pattern}, which is no event; there are ${EVENT_TYPES.join(', ')}`);
   }),
+  WEBHOOK_ROOMS: list(['*']),
   WEBHOOK_RETENTION_SECONDS: whole(24 * 60 * 60, 1, 30 * 24 * 60 * 60),
   WEBHOOK_RETENTION_BYTES: whole(64 * 1024 * 1024, 1024, 64 * 1024 ** 3),
   CALL_URL: backendUrl,

@@ -76,6 +76,7 @@ export class Arrivals {
   }
 
   #add(room: string, user: string): void {
+    if (!this.#options.covers(room)) return;
     this.#due.set(keyOf(room, user), { room, user });
   }
 
@@ -208,6 +209,8 @@ interface ArrivalsOptions {
   /** The topic of this object's messages to those of other nodes. */
   readonly topic: string;
   readonly tracker: Tracker;
+  /** Whether the backend hears of a room. */
+  readonly covers: (room: string) => boolean;
   /** What PHP was told. */
   readonly told: Store<Arrival>;
   readonly lease: Lease;

@@ -43,13 +43,14 @@ export class Recorder implements Observer {
 
   joined({ id, user }: Connection, room: string): void {
     const { wants, queue } = this.#options;
-    if (wants('room.joined'))
+    if (wants('room.joined', room))
       void queue.add({ type: 'room.joined', room, connection: id, user: user ?? null });
   }
 
   left({ id, user }: Connection, room: string): void {
     const { wants, queue } = this.#options;
-    if (wants('room.left')) void queue.add({ type: 'room.left', room, connection: id, user: user ?? null });
+    if (wants('room.left', room))
+      void queue.add({ type: 'room.left', room, connection: id, user: user ?? null });
   }
 
   identified(connection: Connection): void {
@@ -69,6 +70,6 @@ interface RecorderOptions {
   readonly connections: OpenConnections;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
-  /** Whether PHP wants events of this type. */
-  readonly wants: (type: EventType) => boolean;
+  /** Whether the backend wants events of this type, in this room. */
+  readonly wants: (type: EventType, room?: string) => boolean;
 }

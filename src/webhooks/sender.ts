@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { backoff } from '../model/backoff.js';
-import { pause } from '../model/pause.js';
+import { pause, waitBriefly } from '../model/pause.js';
 import { reasonOf } from '../model/reason.js';
 import { nextTurn } from '../model/turns.js';
 import type { Lease, Store } from '../storage/store.js';
@@ -16,6 +16,7 @@ const LONGEST_PAUSE_MS = 60_000;
 // How often to look for events of other nodes, and whether this node may send now.
 const LOOK_MS = 500;
 const PAGE = 500;
+const FINISH_MS = 1000;
 const QUIET_MS = 10_000;
 const MEASURE_EVERY_MS = 30_000;
 // Measuring takes at most this part of the time.
@@ -73,6 +74,8 @@ export class Sender {
   readonly #stopping = new AbortController();
   #wake = new AbortController();
   #running: Promise<void> | undefined;
+  /** Called when nothing waits any more. */
+  #onEmpty: (() => void) | undefined;
   #refusals = 0;
   #taken = 0;
   #failed = 0;
@@ -111,8 +114,15 @@ export class Sender {
     this.#running ??= this.#run();
   }
 
-  /** A request that is under way is broken off: it is repeated at the next start. */
+  /** What cannot be sent within a second waits for the next start. A request that is broken off is repeated then. */
   async stop(): Promise<void> {
+    if (this.#running !== undefined && this.#lastError === undefined && this.#options.lease.isHeld) {
+      const empty = new Promise<void>(resolve => {
+        this.#onEmpty = resolve;
+      });
+      this.#wake.abort();
+      await waitBriefly(empty, FINISH_MS);
+    }
     this.#stopping.abort();
     this.#wake.abort();
     this.#options.receiver.stop();
@@ -131,6 +141,7 @@ export class Sender {
       try {
         const isHeld = await lease.hold();
         const hasSent = isHeld && (await this.#sendNext());
+        if (!hasSent) this.#onEmpty?.();
         areStoresFailing = false;
         if (!isHeld) await pause(LOOK_MS, signal);
         else if (!hasSent) await pause(isShared ? LOOK_MS : MEASURE_EVERY_MS, wake.signal);

@@ -35,6 +35,8 @@ export interface WebhooksOptions {
   readonly key: Buffer;
   /** Patterns of the types of events that PHP wants. */
   readonly events: Patterns;
+  /** Patterns of the rooms of which the backend hears. */
+  readonly rooms: Patterns;
   readonly retentionSeconds: number;
   readonly retentionBytes: number;
   /** A user who is back within this time has never left. */
@@ -71,7 +73,8 @@ export class Webhooks {
     const lease = stores.lease('webhooks');
     const connections = stores.open<OpenConnection>('webhook-connections');
     const queue = new EventQueue({ store: stores.open<WebhookEvent>('webhooks'), node, clock, failed });
-    const wants = (type: EventType) => this.wants(type);
+    const wants = (type: EventType, room?: string) =>
+      this.wants(type) && (room === undefined || options.rooms.match(room));
     this.#queue = queue;
     this.#connections = new OpenConnections({ store: connections, node, after, failed });
     this.#recorder = new Recorder({ queue, connections: this.#connections, now: clock.now, wants });
@@ -132,7 +135,8 @@ export class Webhooks {
 
   /** Adds an event, if PHP wants it. Resolves to false if it had to be dropped. */
   async tell(happening: Happening): Promise<boolean> {
-    return !this.wants(happening.type) || this.#queue.add(happening);
+    const isWanted = !('room' in happening) || this.#options.rooms.match(happening.room);
+    return !isWanted || !this.wants(happening.type) || this.#queue.add(happening);
   }
 
   /** Sends from now on. */
@@ -173,8 +177,9 @@ export class Webhooks {
     store: string,
     happeningOf: (what: 'came' | 'left', arrival: Arrival) => Happening,
   ): void {
-    const { stores, cluster, clock, after, graceMs, failed } = this.#options;
+    const { stores, cluster, clock, after, graceMs, rooms, failed } = this.#options;
     const arrivals = new Arrivals({
+      covers: room => rooms.match(room),
       cluster,
       topic: store,
       tracker,

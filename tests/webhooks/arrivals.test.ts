@@ -44,6 +44,7 @@ class Shared {
       new Arrivals({
         cluster,
         topic: name,
+        covers: () => true,
         tracker,
         told: this.#storeOf(cluster, name),
         lease,

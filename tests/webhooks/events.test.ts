@@ -52,6 +52,23 @@ describe('PHP hears', () => {
     ]);
   });
 
+  it('only of the rooms that it asks for', async () => {
+    const { receiver, server } = await start({
+      WEBHOOK_EVENTS: 'room.*,message',
+      WEBHOOK_ROOMS: 'public.b*',
+    });
+    const claims = { sub: '42', publish: ['*'] };
+    const client = await connect(server.ws(`/ws?room=public.a&room=public.b&token=${token(claims)}`));
+    for (const room of ['public.a', 'public.b'])
+      client.send({ type: 'publish', room, event: 'e', ref: room });
+    await client.nextOf('published');
+    await client.nextOf('published');
+    const events = await receiver.events(3);
+    expect(new Set(events.map(({ type, room }) => `${type} ${room}`))).toEqual(
+      new Set(['room.joined public.b', 'room.occupied public.b', 'message public.b']),
+    );
+  });
+
   it('of rooms that are occupied and vacated', async () => {
     const { receiver, server } = await start({ WEBHOOK_EVENTS: 'room.occupied,room.vacated' });
     const first = await connect(server.ws('/ws?room=public.a'));
