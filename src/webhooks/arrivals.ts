@@ -158,7 +158,7 @@ export class Arrivals {
   async #compareOne(key: string, { room, user }: Pick<Arrival, 'room' | 'user'>): Promise<void> {
     const { tracker, told } = this.#options;
     let before = await told.get(key);
-    if (!this.#options.lease.isHeld) return;
+    if (!this.#mayGoOn({ room, user })) return;
     // A node that died in between may have told it or not: it is told again.
     if (before?.state === 'coming') before = await this.#come(key, before);
     if (before?.state === 'leaving') before = await this.#leave(key, before);
@@ -196,8 +196,10 @@ export class Arrivals {
    * Whether this node still has the lease. If it was too slow, another node may have told something else meanwhile.
    * That one compares again.
    */
-  #mayGoOn({ room, user }: Arrival): boolean {
+  #mayGoOn({ room, user }: Pick<Arrival, 'room' | 'user'>): boolean {
     if (this.#options.lease.isHeld) return true;
+    // If it gets the lease again, it compares everything.
+    this.#wasOwner = false;
     const { cluster, topic } = this.#options;
     cluster.tell(topic, JSON.stringify({ room, user }));
     return false;

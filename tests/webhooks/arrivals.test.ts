@@ -65,10 +65,9 @@ class Shared {
     return error instanceof Error && error.message === 'away';
   }
 
-  /** The next owner is another one, perhaps. */
+  /** The holder cannot prolong it any more. When it is over, the next holder is another one, perhaps. */
   loseLease(): void {
     this.#holder = undefined;
-    this.#until = 0;
   }
 
   /** It happens at once. The node hears of it a moment later, if it still lives. */
