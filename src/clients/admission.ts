@@ -1,18 +1,15 @@
 import type { IncomingHttpHeaders } from 'node:http';
 import type { Socket } from 'node:net';
-import type { Logger } from 'pino';
 import { ANONYMOUS, type Identity, mayJoin, mayPublish } from '../auth/identity.js';
-import type { Revocations } from '../auth/revocations.js';
-import type { SessionAnswer, Sessions, Visitor } from '../auth/sessions.js';
 import { CLOCK_TOLERANCE_SECONDS, TokenError, type Tokens } from '../auth/tokens.js';
 import type { Connection, Peer } from '../core/connection.js';
-import type { Postroom } from '../core/postroom.js';
 import { isRoomName, ROOM_RULE } from '../model/address.js';
 import type { Caller } from '../model/network-address.js';
 import type { Patterns } from '../model/pattern.js';
 import { unavailable } from '../model/problem.js';
 import type { Refusals } from '../model/refusals.js';
-import type { Timer, TimerWheel } from './timer-wheel.js';
+import { CookieSession, type CookieSessionContext } from './cookie-session.js';
+import type { Timer } from './timer-wheel.js';
 import type { UserAgents } from './user-agents.js';
 
 // A token that lasts longer is checked again after a day.
@@ -20,26 +17,16 @@ const LONGEST_WAIT_SECONDS = 24 * 60 * 60;
 const RETRY_AFTER_SECONDS = 5;
 
 /** The shared parts of all admissions. */
-export interface AdmissionContext {
-  readonly postroom: Postroom;
+export interface AdmissionContext extends CookieSessionContext {
   readonly tokens: Tokens;
-  /** Knows clients by their cookies; undefined if only tokens count. */
-  readonly sessions: Sessions | undefined;
-  readonly revocations: Revocations;
-  readonly timers: TimerWheel;
-  readonly log: Logger;
   readonly refusals: Refusals;
   readonly userAgents: UserAgents;
   /** The network address of a caller. */
   readonly callerOf: (from: Caller) => string;
-  /** Milliseconds since the epoch. */
-  readonly now: () => number;
-  readonly settings: {
+  readonly settings: CookieSessionContext['settings'] & {
     readonly publicRooms: Patterns;
     readonly maxRoomsPerConnection: number;
     readonly maxConnectionsPerUser: number;
-    /** A session without an end is asked for again after so many seconds. */
-    readonly sessionSeconds: number;
   };
 }
 
@@ -55,13 +42,9 @@ export class Admission implements Peer {
   readonly #socket: Socket;
   readonly #forwardedFor: string | undefined;
   readonly userAgent: string | undefined;
-  readonly #origin: string | undefined = undefined;
   #identity: Identity = ANONYMOUS;
-  /** The cookies of a client that came without a token. */
-  #cookie: string | undefined;
-  #session: SessionAnswer | undefined;
-  /** When the session was asked for, in milliseconds since the epoch. */
-  #askedAt = 0;
+  /** Of a client with cookies that came without a token. */
+  #session: CookieSession | undefined;
   #expiry: Timer | undefined;
 
   /** @param headers of the client's request */
@@ -70,10 +53,8 @@ export class Admission implements Peer {
     this.#context = context;
     this.#socket = socket;
     this.#forwardedFor = forwardedFor && String(forwardedFor);
-    if (context.sessions !== undefined) {
-      this.#origin = headers.origin;
-      this.#cookie = headers.cookie;
-    }
+    if (context.sessions !== undefined && headers.cookie !== undefined)
+      this.#session = new CookieSession(context, headers.cookie, headers.origin);
     this.userAgent = context.userAgents.of(headers['user-agent']);
   }
 
@@ -112,12 +93,7 @@ export class Admission implements Peer {
    */
   prepare(token: string | undefined, gone?: AbortSignal): Promise<void> | undefined {
     if (token !== undefined) return this.#context.tokens.prepare(token);
-    const visitor = this.#visitor;
-    if (visitor === undefined) return undefined;
-    this.#askedAt = this.#context.now();
-    return this.#context.sessions?.ask(visitor, gone).then(answer => {
-      this.#session = answer;
-    });
+    return this.#session?.ask(this, gone);
   }
 
   /**
@@ -125,8 +101,10 @@ export class Admission implements Peer {
    * it cannot be known now who the client is.
    */
   identify(token: string | undefined): void {
-    if (token !== undefined) this.#cookie = undefined;
-    this.#identity = token === undefined ? this.#identityOf(this.#session) : this.#verify(token);
+    if (token !== undefined) this.#session = undefined;
+    this.#identity = this.#check(() =>
+      token === undefined ? (this.#session?.identity ?? ANONYMOUS) : this.#verify(token),
+    );
   }
 
   /**
@@ -134,10 +112,10 @@ export class Admission implements Peer {
    * Throws a TokenError, which is logged, or a Problem if the token cannot be checked now.
    */
   renew(connection: Connection, token: string): 'renewed' | 'other_user' | 'too_many_connections' {
-    const identity = this.#verify(token);
+    const identity = this.#check(() => this.#verify(token));
     if (connection.user !== undefined && identity.user !== connection.user) return 'other_user';
     this.#identity = identity;
-    this.#cookie = undefined;
+    this.#session?.forget();
     this.#session = undefined;
     if (connection.user === undefined && this.isOneTooMany) return 'too_many_connections';
     this.#apply(connection);
@@ -178,23 +156,15 @@ export class Admission implements Peer {
   watchExpiry(connection: Connection): void {
     this.end();
     if (this.#identity.expires !== undefined) this.#watchEnd(connection, this.#identity.expires);
-    else if (this.#cookie !== undefined && this.#identity !== ANONYMOUS)
-      return this.#watchSession(connection);
-    // It is large, and not needed any more.
-    this.#cookie = undefined;
+    else if (this.#session?.hasCookie && this.#identity !== ANONYMOUS)
+      return this.#watchSession(connection, this.#session);
+    this.#session?.forget();
   }
 
   /** Stops watching the token. */
   end(): void {
     if (this.#expiry !== undefined) this.#context.timers.remove(this.#expiry);
     this.#expiry = undefined;
-  }
-
-  get #visitor(): Visitor | undefined {
-    const { address, userAgent } = this;
-    return this.#cookie === undefined
-      ? undefined
-      : { cookie: this.#cookie, origin: this.#origin, userAgent, address };
   }
 
   /** Gives an open connection the client's user. */
@@ -219,75 +189,31 @@ export class Admission implements Peer {
     timers.add(this.#expiry, Math.min(secondsLeft(), LONGEST_WAIT_SECONDS));
   }
 
-  /** Asks for the session again, now and then. */
-  #watchSession(connection: Connection): void {
-    const { timers, settings, log } = this.#context;
-    let isAsking = false;
-    this.#expiry = {
-      dueAt: 0,
-      due: () => {
-        if (!isAsking) {
-          isAsking = true;
-          this.#refresh(connection)
-            .catch(error => log.error({ err: error }, 'a session could not be asked for again'))
-            .finally(() => {
-              isAsking = false;
-            });
-        }
-        return settings.sessionSeconds;
-      },
-    };
-    // Random: thousands that came together must not be asked for together.
-    timers.add(this.#expiry, settings.sessionSeconds * (0.5 + Math.random() / 2));
-  }
-
-  async #refresh(connection: Connection): Promise<void> {
-    const { postroom } = this.#context;
-    await this.prepare(undefined);
-    const answer = this.#session;
-    // A token may have come meanwhile.
-    if (connection.closed || this.#cookie === undefined || answer?.kind === 'failed') return;
-    if (answer?.kind !== 'identity' || answer.identity.user !== connection.user)
-      return postroom.close(connection, 'token_expired');
-    this.#identity = this.#identityOf(answer);
-    this.#apply(connection);
-    this.leaveForbidden(connection);
-  }
-
-  #identityOf(answer: SessionAnswer | undefined): Identity {
-    if (answer === undefined || answer.kind === 'nobody') return ANONYMOUS;
-    if (answer.kind === 'failed')
-      throw unavailable(
-        'The backend (AUTH_URL) cannot say now who this is; come back in a moment.',
-        RETRY_AFTER_SECONDS,
-      );
-    if (answer.kind === 'refused')
-      throw this.#refused(new TokenError('invalid', 'the backend refused the session'));
-    const { identity } = answer;
-    const revokedAt = this.#context.revocations.revokedAt(identity.user ?? '') ?? 0;
-    // The backend may have ended the session after it was asked. It vouches for one that it is asked for later.
-    if (revokedAt >= this.#askedAt)
-      throw unavailable('The user was just thrown out; come back in a moment.', 1);
-    return identity;
+  #watchSession(connection: Connection, session: CookieSession): void {
+    this.#expiry = session.watch(this, connection, identity => {
+      this.#identity = identity;
+      this.#apply(connection);
+      this.leaveForbidden(connection);
+    });
   }
 
   /** Logs why a client is refused. */
-  #refused(error: TokenError): TokenError {
-    this.#context.refusals.refused('bad token', { reason: error.message, address: this.address });
-    return error;
+  #check(read: () => Identity): Identity {
+    try {
+      return read();
+    } catch (error) {
+      if (!(error instanceof TokenError)) throw error;
+      if (error.fault === 'unavailable') throw unavailable(`${error.message}.`, RETRY_AFTER_SECONDS);
+      this.#context.refusals.refused('bad token', { reason: error.message, address: this.address });
+      throw error;
+    }
   }
 
   #verify(token: string): Identity {
     const { tokens, revocations } = this.#context;
-    try {
-      const identity = tokens.verify(token);
-      if (revocations.isRevoked(identity)) throw new TokenError('invalid', whyRevoked(identity));
-      return identity;
-    } catch (error) {
-      if (!(error instanceof TokenError)) throw error;
-      if (error.fault === 'unavailable') throw unavailable(`${error.message}.`, RETRY_AFTER_SECONDS);
-      throw this.#refused(error);
-    }
+    const identity = tokens.verify(token);
+    if (revocations.isRevoked(identity)) throw new TokenError('invalid', whyRevoked(identity));
+    return identity;
   }
 
   #refusalOf(room: string, others: number): RoomRefusal | undefined {
