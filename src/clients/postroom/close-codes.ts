@@ -1,3 +1,4 @@
+import type { TokenError } from '../../auth/tokens.js';
 import type { CloseReason } from '../../model/close.js';
 import type { Closing } from '../socket.js';
 
@@ -21,3 +22,8 @@ export const closing: Closing = reason => {
   const [code, text] = CLOSE_CODES[reason];
   return { code, text };
 };
+
+/** Why a connection is closed whose token is wrong. */
+export function closeReasonOf({ fault }: TokenError): CloseReason {
+  return fault === 'expired' ? 'token_expired' : 'invalid_token';
+}

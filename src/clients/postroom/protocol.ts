@@ -8,7 +8,8 @@ import type { Admission } from '../admission.js';
 import type { Opening, Protocol, Upgrade } from '../protocol.js';
 import { WsSocket } from '../socket.js';
 import { closing } from './close-codes.js';
-import { openSession, type Requested, type SessionContext } from './session.js';
+import { openSession, type Requested } from './opening.js';
+import type { SessionContext } from './session.js';
 import { PROTOCOL } from './wire.js';
 
 const BEARER_SUBPROTOCOL = /(?:^|,)\s*bearer\.([^,\s]+)/;

@@ -5,7 +5,6 @@ import { TokenError } from '../../auth/tokens.js';
 import type { Connection } from '../../core/connection.js';
 import type { Postroom } from '../../core/postroom.js';
 import type { CloseReason } from '../../model/close.js';
-import { isNear } from '../../model/near.js';
 import { Problem } from '../../model/problem.js';
 import type { FairTurns } from '../../model/turns.js';
 import type { Admission } from '../admission.js';
@@ -15,6 +14,8 @@ import { Messages, type MessagesOptions } from '../messages.js';
 import type { WsSocket } from '../socket.js';
 import type { Timer, TimerWheel } from '../timer-wheel.js';
 import { type ClientFrame, FrameError, parseClientFrame, type Ref } from './client-frames.js';
+import { closeReasonOf } from './close-codes.js';
+import { HeldFrames, type Receiver } from './held-frames.js';
 import {
   errorFrame,
   PING_FRAME,
@@ -24,14 +25,10 @@ import {
   subscribedFrame,
   tokenFrame,
   unsubscribedFrame,
-  welcomeFrame,
-  wire,
 } from './wire.js';
 
-const MAX_ERRORS = 20;
-// The parameters of the address. An error repeats only so many characters of an unknown parameter.
-const PARAMETERS = ['room', 'rooms', 'token', 'since'];
-const MAX_PARAMETER = 50;
+/** After so many errors the connection is closed. */
+export const MAX_ERRORS = 20;
 // The close code of a connection that ended without a closing handshake (RFC 6455 §7.1.5).
 const ABNORMAL_CLOSURE = 1006;
 
@@ -51,61 +48,8 @@ export interface SessionContext {
   };
 }
 
-/** A client's requests in the address. */
-export interface Requested {
-  readonly rooms: readonly string[];
-  readonly since: string | undefined;
-  /** Names of the address's parameters. */
-  readonly parameters: readonly string[];
-}
-
-/**
- * Speaks our protocol on a new socket. Throws nothing: an error with one connection closes that connection.
- * @param admission the client's; or the error of its token, which is sent before the connection is closed
- */
-export function openSession(
-  context: SessionContext,
-  ws: WebSocket,
-  socket: WsSocket,
-  admission: Admission | TokenError,
-  requested: Requested,
-): void {
-  ws.on('error', error => {
-    context.log.debug({ reason: error.message }, 'client broke the protocol');
-    socket.abandon();
-  });
-  if (admission instanceof TokenError) {
-    socket.write(errorFrame('invalid_token', `${admission.message}.`));
-    return socket.close(closeReasonOf(admission));
-  }
-  try {
-    if (admission.isOneTooMany) return socket.close('too_many_connections');
-    new Session(context, ws, socket, admission, requested);
-  } catch (error) {
-    fail(context, socket, error);
-  }
-}
-
-function closeReasonOf({ fault }: TokenError): CloseReason {
-  return fault === 'expired' ? 'token_expired' : 'invalid_token';
-}
-
-function unknownParameter(name: string): Buffer {
-  const cut = name.slice(0, MAX_PARAMETER);
-  const meant = PARAMETERS.find(parameter => isNear(cut.toLowerCase(), parameter));
-  const hint = meant === undefined ? `there are ${PARAMETERS.join(', ')}.` : `did you mean ${meant}?`;
-  return errorFrame('unknown_parameter', `${cut} is not a parameter of the address; ${hint}`);
-}
-
-function fail(context: SessionContext, socket: WsSocket, error: unknown): void {
-  context.log.error({ err: error }, 'a connection failed and was closed');
-  socket.close('internal');
-}
-
-type HeldFrames = [data: RawData, isBinary: boolean][];
-
 /** One client of our protocol. */
-class Session implements Timer {
+export class Session implements Timer, Receiver {
   dueAt = 0;
   readonly #context: SessionContext;
   readonly #socket: WsSocket;
@@ -114,23 +58,25 @@ class Session implements Timer {
   /** Made with the first message: most clients only listen. */
   #messages: Messages | undefined;
   #joins: Allowance | undefined;
-  #errors = 0;
-  /** Frames that wait while this node catches up, or while others have their turn. */
-  #held: HeldFrames | undefined;
-  #isWaiting = false;
+  /** Made with the first frame. */
+  #frames: HeldFrames | undefined;
+  #errors: number;
   #hasWaited = false;
 
+  /** @param errors that the client was told of already */
   constructor(
     context: SessionContext,
     ws: WebSocket,
     socket: WsSocket,
     admission: Admission,
-    requested: Requested,
+    connection: Connection,
+    errors: number,
   ) {
     this.#context = context;
     this.#socket = socket;
     this.#admission = admission;
-    this.#connection = this.#open(requested);
+    this.#connection = connection;
+    this.#errors = errors;
     ws.on('message', (data, isBinary) => this.#receive(data, isBinary));
     ws.on('close', code => this.#forget(code));
     ws.on('error', () => this.#context.postroom.disconnect(this.#connection, 'protocol_error'));
@@ -151,77 +97,40 @@ class Session implements Timer {
     return this.#context.settings.pingSeconds;
   }
 
-  #open({ rooms, since, parameters }: Requested): Connection {
-    const { postroom, settings, log } = this.#context;
-    const unknown = parameters.filter(name => !PARAMETERS.includes(name));
-    const errors = unknown.slice(0, MAX_ERRORS).map(unknownParameter);
-    const joining: string[] = [];
-    for (const room of new Set(rooms)) {
-      if (errors.length >= MAX_ERRORS) break;
-      const refusal = this.#admission.refusalOf(room, joining.length);
-      if (refusal === undefined) joining.push(room);
-      else errors.push(errorFrame(refusal.code, refusal.message, { room }));
-    }
-    this.#errors = errors.length;
-    const { user, info } = this.#admission;
-    const options = { user, info, peer: this.#admission, rooms: joining, since };
-    const { connection, start } = postroom.connect(this.#socket, wire, options);
-    const welcome = welcomeFrame(connection.id, connection.user, start, settings.pingSeconds);
-    postroom.send(connection, welcome);
-    for (const room of joining)
-      postroom.send(connection, subscribedFrame(room, start, postroom.presence.listFor(connection, room)));
-    for (const error of errors) postroom.send(connection, error);
-    if (log.isLevelEnabled('debug')) {
-      log.debug(
-        { connection: connection.id, user: connection.user, address: this.#admission.address },
-        'opened',
-      );
-      for (const room of joining) log.debug({ connection: connection.id, room }, 'joined');
-    }
-    if (this.#errors >= MAX_ERRORS) postroom.close(connection, 'too_many_errors');
-    return connection;
+  get isClosed(): boolean {
+    return this.#connection.closed;
   }
 
-  #receive(data: RawData, isBinary: boolean): void {
-    if (this.#connection.closed) return;
-    // At most the frames that were read before the socket was paused.
-    if (this.#held !== undefined) this.#held.push([data, isBinary]);
-    else if (this.#context.turns.mustWait(this)) this.#hold().push([data, isBinary]);
-    else this.#take(data, isBinary);
-  }
-
-  #take(data: RawData, isBinary: boolean): void {
+  take(data: RawData, isBinary: boolean): void {
     try {
       if (isBinary) this.#close('binary_frame');
       else this.#answer(String(data));
       this.#holdBack();
     } catch (error) {
-      this.#fail(error);
+      this.fail(error);
     }
   }
 
-  /** The client's frames wait from now on. */
-  #hold(): HeldFrames {
-    this.#held ??= [];
+  hold(): void {
     this.#socket.hold();
-    return this.#held;
   }
 
-  /** Takes the first waiting frame. If none waits, new frames are taken at once again. */
-  goOn(): void {
-    const next = this.#connection.closed ? undefined : this.#held?.shift();
-    if (next === undefined) {
-      this.#held = undefined;
-      this.#socket.release();
-      return;
-    }
-    this.#take(...next);
-    if (!this.#isWaiting) this.#context.turns.wait(this);
+  release(): void {
+    this.#socket.release();
   }
 
-  #fail(error: unknown): void {
+  fail(error: unknown): void {
     this.#context.postroom.disconnect(this.#connection, 'internal');
-    fail(this.#context, this.#socket, error);
+    failed(this.#context, this.#socket, error);
+  }
+
+  #receive(data: RawData, isBinary: boolean): void {
+    if (!this.#connection.closed) this.#held.receive(data, isBinary);
+  }
+
+  get #held(): HeldFrames {
+    this.#frames ??= new HeldFrames(this, this.#context.turns);
+    return this.#frames;
   }
 
   /** If a client sends but does not take its answers, reads nothing more from it until it does. */
@@ -279,7 +188,7 @@ class Session implements Timer {
           this.#send(errorFrame(error.code, error.message, { ref }));
         },
       )
-      .catch(error => this.#fail(error));
+      .catch(error => this.fail(error));
   }
 
   /** If the backend hears of joins and leaves, a client makes only so many a second. Its later frames wait too. */
@@ -288,7 +197,7 @@ class Session implements Timer {
     if (maxJoinsPerSecond === undefined) return join();
     this.#joins ??= new Allowance(maxJoinsPerSecond);
     if (this.#joins.take(this.#context.messages.elapsed())) return join();
-    this.#goOnAfter(sleep(1000 / maxJoinsPerSecond), () => this.#inTurn(join));
+    this.#held.goOnAfter(sleep(1000 / maxJoinsPerSecond), () => this.#inTurn(join));
   }
 
   #subscribe(room: string, since: string | undefined, ref: Ref): void {
@@ -301,20 +210,7 @@ class Session implements Timer {
   /** A connection may do this once. */
   #subscribeLater(room: string, since: string, ref: Ref): void {
     this.#hasWaited = true;
-    this.#goOnAfter(this.#context.postroom.catchUp(since), () => this.#subscribeNow(room, since, ref));
-  }
-
-  /** The client's later frames wait too, so they keep their order. */
-  #goOnAfter(something: Promise<void>, goOn: () => void): void {
-    this.#isWaiting = true;
-    this.#hold();
-    something
-      .then(() => {
-        this.#isWaiting = false;
-        if (!this.#connection.closed) goOn();
-        this.#context.turns.wait(this);
-      })
-      .catch(error => this.#fail(error));
+    this.#held.goOnAfter(this.#context.postroom.catchUp(since), () => this.#subscribeNow(room, since, ref));
   }
 
   #subscribeNow(room: string, since: string | undefined, ref: Ref): void {
@@ -345,7 +241,7 @@ class Session implements Timer {
   #renewWhenPrepared(token: string, ref: Ref): void {
     const prepared = this.#admission.prepare(token);
     if (prepared === undefined) this.#renew(token, ref);
-    else this.#goOnAfter(prepared, () => this.#renew(token, ref));
+    else this.#held.goOnAfter(prepared, () => this.#renew(token, ref));
   }
 
   #renew(token: string, ref: Ref): void {
@@ -381,4 +277,10 @@ class Session implements Timer {
     this.#context.timers.remove(this);
     this.#admission.end();
   }
+}
+
+/** A connection failed with an error of ours: closes it. */
+export function failed(context: SessionContext, socket: WsSocket, error: unknown): void {
+  context.log.error({ err: error }, 'a connection failed and was closed');
+  socket.close('internal');
 }
