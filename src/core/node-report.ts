@@ -1,3 +1,5 @@
+import type { Cluster } from '../cluster/cluster.js';
+
 /** A node's report about itself to the others. */
 export interface NodeReport {
   readonly connections: number;
@@ -19,4 +21,12 @@ export function readNodeReport(text: string): NodeReport {
     .split(' ')
     .map(part => Number(part) || 0);
   return { connections, lagMs, presence, occupancy };
+}
+
+/** What the nodes have reported, for operators. */
+export function nodesOf(cluster: Cluster) {
+  return cluster.nodes().map(({ node, report }) => {
+    const { connections, lagMs } = readNodeReport(report);
+    return { node, connections, lagMs };
+  });
 }

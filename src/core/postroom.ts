@@ -1,51 +1,58 @@
 import type { Cluster } from '../cluster/cluster.js';
-import type { Appended, Journal } from '../journal/journal.js';
+import type { Journal } from '../journal/journal.js';
 import { type Address, userAddress } from '../model/address.js';
 import type { CloseReason, EndReason } from '../model/close.js';
 import type { Id } from '../model/id.js';
 import type { Entry, Notification } from '../model/notification.js';
-import { type Problem, unavailable } from '../model/problem.js';
+import type { Problem } from '../model/problem.js';
 import type { After, Clock } from '../model/clock.js';
 import type { Retention } from '../model/retention.js';
-import { inTurns } from '../model/turns.js';
 import type { Stores } from '../storage/store.js';
 import { CatchUp } from './catch-up.js';
-import { Coalescer } from './coalescer.js';
-import { Connection, type Peer, type Socket, type StartPoint, type Wire } from './connection.js';
+import type { Connection, Socket, StartPoint, Wire } from './connection.js';
+import { type Connected, Connections, type ConnectOptions } from './connections.js';
 import { Counters } from './counters.js';
 import { Counts } from './counts.js';
-import { Frames } from './frames.js';
-import { Hub } from './hub.js';
+import { Delivery } from './delivery.js';
 import { Inventory } from './inventory.js';
-import { readNodeReport, writeNodeReport } from './node-report.js';
+import { nodesOf, writeNodeReport } from './node-report.js';
 import type { Observer } from './observer.js';
 import { Occupancy } from './presence/occupancy.js';
 import { Presence, type PresenceSettings } from './presence/presence.js';
-import { Reader } from './reader.js';
+import { Publishing, type Receipt } from './publishing.js';
 import { Deadlines } from './receipts/deadlines.js';
 import { Inquiry } from './receipts/inquiry.js';
 import { Receipts } from './receipts/receipts.js';
 import { Waits } from './receipts/waits.js';
 import { Schedule, type Scheduled, type ScheduleReceipt } from './schedule.js';
-import { Subscriptions } from './subscriptions.js';
 import { Window } from './window.js';
 
+export type { Receipt } from './publishing.js';
+
 const TRIM_INTERVAL_MS = 1000;
-const RETRY_AFTER_SECONDS = 1;
 // How long a publisher waits for the counts of other nodes.
 const COUNT_MS = 250;
 
-/** The answer to a publisher. */
-export interface Receipt {
-  readonly id: Id;
-  /** Open connections on all nodes that it was addressed to, readers included. 0 is a normal answer. */
-  readonly connections: number;
-  /** Connections that have acknowledged it; only if the notification waits for that. */
-  readonly acknowledged?: number;
-  /** The key was used before: nothing was sent, and `id` is the id of the first notification. */
-  readonly duplicate: boolean;
-  /** Present if some node did not report its part of `connections` in time. */
-  readonly partial?: true;
+/** What the core is made of, and its settings. */
+export interface PostroomOptions {
+  readonly journal: Journal;
+  readonly cluster: Cluster;
+  readonly retention: Retention;
+  readonly maxBufferedBytes: number;
+  /** Whether other nodes may share the journal. */
+  readonly isShared: boolean;
+  readonly presence: PresenceSettings;
+  /** Whether to know which rooms somebody is in, on all nodes. */
+  readonly occupancy?: boolean | undefined;
+  readonly stores: Stores;
+  /** Told of a scheduled notification that will never be sent. */
+  readonly refused?: (problem: Problem) => void;
+  readonly clock: Clock;
+  readonly after: After;
+  /** They watch the connections of this process. */
+  readonly observers?: readonly Observer[] | undefined;
+  /** Called with an error of ours in serving one connection, which is then closed. */
+  readonly failed: (error: unknown) => void;
 }
 
 /** The core: puts notifications into the journal, and sends its entries to connections. It needs no server. */
@@ -67,143 +74,89 @@ export class Postroom {
   readonly #counts: Counts;
   readonly #waits: Waits;
   readonly #window: Window;
-  readonly #coalescer: Coalescer;
-  readonly #reader: Reader;
-  readonly #hub: Hub;
-  readonly #subscriptions: Subscriptions;
+  readonly #connections: Connections;
   readonly #catchUp: CatchUp;
+  readonly #delivery: Delivery;
+  readonly #publishing: Publishing;
   #trimming: NodeJS.Timeout | undefined;
-  /** Whether the past is in the window. Later entries are new. */
-  #isLoaded = false;
   #phase: 'starting' | 'open' | 'draining' = 'starting';
-  #looks: Promise<unknown> = Promise.resolve();
   readonly #isShared: boolean;
-  readonly #clock: Clock;
 
-  /**
-   * @param options.isShared whether other nodes may share the journal
-   * @param options.observers watch the connections of this process
-   * @param options.failed called with an error of ours in serving one connection, which is then closed
-   */
-  constructor(options: {
-    journal: Journal;
-    cluster: Cluster;
-    retention: Retention;
-    maxBufferedBytes: number;
-    isShared: boolean;
-    presence: PresenceSettings;
-    /** Whether to know which rooms somebody is in, on all nodes. */
-    occupancy?: boolean | undefined;
-    stores: Stores;
-    /** Told of a scheduled notification that will never be sent. */
-    refused?: (problem: Problem) => void;
-    clock: Clock;
-    after: After;
-    observers?: readonly Observer[] | undefined;
-    failed: (error: unknown) => void;
-  }) {
-    this.#journal = options.journal;
-    this.#cluster = options.cluster;
-    this.#counts = new Counts(options.cluster, COUNT_MS);
+  constructor(options: PostroomOptions) {
+    const { journal, cluster, stores, clock, after, failed } = options;
+    const { counters } = this;
+    this.#journal = journal;
+    this.#cluster = cluster;
+    const counts = new Counts(cluster, COUNT_MS);
+    this.#counts = counts;
     this.#isShared = options.isShared;
-    this.#clock = options.clock;
-    this.deadlines = new Deadlines(() => this.#journal.now());
-    this.#window = new Window(
-      options.retention,
-      () => this.#journal.now(),
-      entry => this.deadlines.dropped(entry),
-    );
-    const frames = new Frames();
-    const failed = (connection: Connection, error: unknown) => {
-      options.failed(error);
-      this.close(connection, 'internal');
-    };
-    const taken = (connection: Connection) => {
-      this.#reader.pump(connection);
-      this.presence.taken(connection);
-    };
-    this.#coalescer = new Coalescer(
-      { taken, failed, atTurnEnd: () => this.#trim() },
-      this.counters,
-      options.maxBufferedBytes,
-    );
-    this.#reader = new Reader({
-      window: this.#window,
-      coalescer: this.#coalescer,
-      frames,
-      counters: this.counters,
-      maxBufferedBytes: options.maxBufferedBytes,
-      failed,
-      close: (connection, reason) => this.close(connection, reason),
-    });
-    this.#hub = new Hub(this.#coalescer, this.#reader, frames, this.counters);
-    const observers: Observer[] = [this.counters];
-    this.#subscriptions = new Subscriptions({
-      window: this.#window,
-      reader: this.#reader,
-      hub: this.#hub,
+    const deadlines = new Deadlines(this.now);
+    this.deadlines = deadlines;
+    const window = new Window(options.retention, this.now, entry => deadlines.dropped(entry));
+    this.#window = window;
+    const observers: Observer[] = [counters];
+    const connections = new Connections({
+      window,
+      counters,
       observers,
-      fellBehind: connection => this.close(connection, 'fell_behind'),
+      presence: () => this.presence,
+      maxBufferedBytes: options.maxBufferedBytes,
+      clock,
+      atTurnEnd: () => this.#delivery.trim(),
+      failed,
     });
-    this.#catchUp = new CatchUp(this.#journal, this.#window);
-    this.presence = new Presence({
+    this.#connections = connections;
+    const { hub, coalescer, reader } = connections;
+    const catchUp = new CatchUp(journal, window);
+    this.#catchUp = catchUp;
+    const presence = new Presence({
       settings: options.presence,
-      cluster: options.cluster,
-      hub: this.#hub,
-      coalescer: this.#coalescer,
-      clock: options.clock,
-      after: options.after,
-      failed: options.failed,
+      cluster,
+      hub,
+      coalescer,
+      clock,
+      after,
+      failed,
     });
+    this.presence = presence;
     if (options.occupancy) {
-      const { cluster, presence, clock, after } = options;
-      const { graceMs } = presence;
-      this.occupancy = new Occupancy({ cluster, graceMs, clock, after, failed: options.failed });
+      const { graceMs } = options.presence;
+      this.occupancy = new Occupancy({ cluster, graceMs, clock, after, failed });
       observers.push(this.occupancy);
     }
-    this.inventory = new Inventory({
-      node: options.cluster.node,
-      hub: this.#hub,
-      presence: this.presence,
-      window: this.#window,
-      coalescer: this.#coalescer,
-    });
-    this.#waits = new Waits(options.cluster, options.after);
-    this.receipts = new Receipts({
-      window: this.#window,
-      reader: this.#reader,
-      waits: this.#waits,
-      connectionsOf: user => this.#hub.listeners(userAddress(user)),
-      after: options.after,
-    });
-    const { stores } = options;
-    this.schedule = new Schedule({
+    this.inventory = new Inventory({ node: cluster.node, hub, presence, window, coalescer });
+    const waits = new Waits(cluster, after);
+    this.#waits = waits;
+    const connectionsOf = (user: string) => hub.listeners(userAddress(user));
+    const receipts = new Receipts({ window, reader, waits, connectionsOf, after });
+    this.receipts = receipts;
+    const schedule = new Schedule({
       store: stores.open<Scheduled>('schedule'),
       keys: stores.open<string>('schedule-keys'),
       lease: stores.lease('schedule'),
-      cluster: options.cluster,
+      cluster,
       append: notification => this.append(notification),
       now: this.now,
-      after: options.after,
-      refused: options.refused ?? options.failed,
-      failed: options.failed,
+      after,
+      refused: options.refused ?? failed,
+      failed,
     });
-    this.inquiry = new Inquiry(options.cluster, this.#window, this.receipts);
-    observers.push(this.receipts, this.presence, ...(options.observers ?? []));
+    this.schedule = schedule;
+    const inquiry = new Inquiry(cluster, window, receipts);
+    this.inquiry = inquiry;
+    observers.push(receipts, presence, ...(options.observers ?? []));
+    this.#delivery = new Delivery({ window, connections, counts, receipts, deadlines, catchUp });
+    const isOpen = () => this.open;
+    this.#publishing = new Publishing({ journal, counts, waits, schedule, inquiry, counters, isOpen });
   }
 
   /** Loads the retained past. Resolves when notifications and connections can come. */
   async start(): Promise<void> {
-    const past = await this.#journal.follow({
-      deliver: entry => this.#deliver(entry),
-      skipped: until => this.#skip(until),
-    });
-    this.#window.beginAfter(past);
-    this.#isLoaded = true;
+    this.#delivery.loaded(await this.#journal.follow(this.#delivery));
     await this.#cluster.start();
     this.presence.tracker.start();
     this.occupancy?.tracker.start();
-    this.#trimming = setInterval(() => this.#trim(), TRIM_INTERVAL_MS);
+    this.#trimming = setInterval(() => this.#delivery.trim(), TRIM_INTERVAL_MS);
     this.#trimming.unref();
     // It may have been stopped meanwhile.
     if (this.#phase === 'starting') this.#phase = 'open';
@@ -247,15 +200,16 @@ export class Postroom {
 
   /** Numbers for operators. */
   get stats() {
+    const { connections, users, rooms } = this.#connections.hub;
     return {
-      connections: this.#hub.connections,
-      users: this.#hub.users,
-      rooms: this.#hub.rooms,
+      connections,
+      users,
+      rooms,
       published: this.counters.published,
       journal: {
         kind: this.#journal.kind,
         ...this.#journal.status(),
-        ...(this.#isShared && { nodes: this.#nodes() }),
+        ...(this.#isShared && { nodes: nodesOf(this.#cluster) }),
         entries: this.#window.entries,
         bytes: this.#window.bytes,
       },
@@ -266,7 +220,7 @@ export class Postroom {
   get nodeReport(): string {
     const { lagMs } = this.#journal.status();
     return writeNodeReport({
-      connections: this.#hub.connections,
+      connections: this.#connections.hub.connections,
       lagMs,
       presence: this.presence.tracker.version,
       occupancy: this.occupancy?.tracker.version ?? 0,
@@ -278,42 +232,18 @@ export class Postroom {
    * cannot be taken now, `key_reused` if its key stands for another notification. Calls keep their order, even if one
    * does not wait for the other.
    */
-  async publish(notification: Notification): Promise<Receipt> {
-    const { wait } = notification;
-    const { id, duplicate } = await this.#append(notification);
-    if (duplicate) {
-      const known = wait === undefined ? undefined : await this.inquiry.ask(id);
-      return { id, connections: 0, ...(known && { acknowledged: known.acknowledged }), duplicate };
-    }
-    const { connections, partial } = await this.#counts.total(id);
-    const acknowledged = wait === undefined ? undefined : await this.#waits.wait(id, wait);
-    return {
-      id,
-      connections,
-      ...(acknowledged !== undefined && { acknowledged }),
-      duplicate,
-      ...(partial && { partial }),
-    };
+  publish(notification: Notification): Promise<Receipt> {
+    return this.#publishing.publish(notification);
   }
 
   /** As `publish`, but a notification that names a moment waits for it. */
-  async accept(notification: Notification): Promise<Receipt | ScheduleReceipt> {
-    const { at } = notification;
-    if (at !== undefined || this.schedule.isUsed) {
-      this.#requireOpen();
-      const waiting = await this.#inTurn(() =>
-        at === undefined ? this.schedule.firstWith(notification) : this.schedule.add(notification, at),
-      );
-      if (waiting !== undefined) return waiting;
-    }
-    return this.publish(notification);
+  accept(notification: Notification): Promise<Receipt | ScheduleReceipt> {
+    return this.#publishing.accept(notification);
   }
 
   /** As `publish`, but resolves when it is in the journal, and does not count. */
-  async append(notification: Notification): Promise<Id> {
-    const { id, duplicate } = await this.#append(notification);
-    if (!duplicate) this.#counts.forget(id);
-    return id;
+  append(notification: Notification): Promise<Id> {
+    return this.#publishing.append(notification);
   }
 
   /** The journal's clock, in milliseconds since the epoch. */
@@ -339,20 +269,8 @@ export class Postroom {
    * Adds a connection and its first rooms. With `since`, it first gets everything after this cursor that is addressed
    * to it. Frames sent in this turn come before the replay.
    */
-  connect(
-    socket: Socket,
-    wire: Wire,
-    options: {
-      user: string | undefined;
-      info?: string | undefined;
-      peer: Peer;
-      rooms: readonly string[];
-      since?: string | undefined;
-    },
-  ): { connection: Connection; start: StartPoint } {
-    const { user, info, peer, rooms, since } = options;
-    const connection = new Connection(socket, wire, { user, info, peer, openedAt: this.#clock.now() });
-    return { connection, start: this.#subscriptions.open(connection, rooms, since) };
+  connect(socket: Socket, wire: Wire, options: ConnectOptions): Connected {
+    return this.#connections.connect(socket, wire, options);
   }
 
   /**
@@ -360,139 +278,66 @@ export class Postroom {
    * the requested past that was not sent yet.
    */
   subscribe(connection: Connection, room: string, since?: string): StartPoint {
-    return this.#subscriptions.join(connection, room, since);
+    return this.#connections.subscribe(connection, room, since);
   }
 
   /** Leaves a room: the connection gets nothing more of it. */
   unsubscribe(connection: Connection, room: string): void {
-    this.#subscriptions.leave(connection, room);
+    this.#connections.unsubscribe(connection, room);
   }
 
   /**
    * Sets the user's `info`, and the user of a connection that has none: it gets the user's notifications from now on.
    */
   identify(connection: Connection, user: string, info?: string): void {
-    this.#subscriptions.identify(connection, user, info);
+    this.#connections.identify(connection, user, info);
   }
 
   /** Puts a connection into a room, whatever its token says. The client is told if it was not there yet. */
   assign(connection: Connection, room: string): void {
-    const wasIn = this.isIn(connection, room);
-    const start = this.subscribe(connection, room);
-    // It may have been closed meanwhile.
-    if (!this.isIn(connection, room)) return;
-    connection.assigned ??= new Set();
-    connection.assigned.add(room);
-    if (wasIn) return;
-    const members = this.presence.listFor(connection, room);
-    this.send(connection, connection.wire.subscribed(room, start, members));
+    this.#connections.assign(connection, room);
   }
 
   /** Takes a connection out of a room. The client is told. Returns whether it was there. */
   unassign(connection: Connection, room: string): boolean {
-    if (!this.isIn(connection, room)) return false;
-    this.unsubscribe(connection, room);
-    this.send(connection, connection.wire.unsubscribed(room));
-    return true;
+    return this.#connections.unassign(connection, room);
   }
 
   isIn(connection: Connection, room: string): boolean {
-    return this.#subscriptions.has(connection, room);
+    return this.#connections.isIn(connection, room);
   }
 
   /** Sends a frame to one connection, in order with its notifications. */
   send(connection: Connection, frame: Buffer): void {
-    if (!connection.closed) this.#coalescer.send(connection, frame);
+    this.#connections.send(connection, frame);
   }
 
   /** Writes the frames of a connection now, not at the end of the turn. */
   flush(connection: Connection): void {
-    this.#coalescer.flush(connection);
+    this.#connections.coalescer.flush(connection);
   }
 
   waiting(connection: Connection): number {
-    return this.#coalescer.waiting(connection);
+    return this.#connections.coalescer.waiting(connection);
   }
 
   /** The open connections that an address reaches. */
   listeners(address: Address): Connection[] {
-    return [...this.#hub.listeners(address)];
+    return [...this.#connections.hub.listeners(address)];
   }
 
   /** How many open connections a user has. */
   connectionsOf(user: string): number {
-    return this.#hub.count(userAddress(user));
+    return this.#connections.hub.count(userAddress(user));
   }
 
   /** Closes a connection with a reason, after the frames that wait for it. Idempotent. */
   close(connection: Connection, reason: CloseReason): void {
-    if (connection.closed) return;
-    this.#coalescer.flush(connection);
-    this.disconnect(connection, reason);
-    connection.socket.close(reason);
+    this.#connections.close(connection, reason);
   }
 
   /** Forgets a connection whose socket is gone or closing. Idempotent. */
   disconnect(connection: Connection, reason: EndReason): void {
-    if (connection.closed) return;
-    connection.closed = true;
-    connection.reading = undefined;
-    connection.pending = undefined;
-    connection.seen = undefined;
-    connection.untold = undefined;
-    this.#subscriptions.end(connection, reason);
-  }
-
-  /** What looks into the schedule first keeps its order all the same. */
-  #inTurn<T>(look: () => Promise<T>): Promise<T> {
-    const turn = this.#looks.then(look);
-    this.#looks = turn.catch(() => undefined);
-    return turn;
-  }
-
-  #requireOpen(): void {
-    if (this.#phase !== 'open')
-      throw unavailable('This server is starting or shutting down; try again.', RETRY_AFTER_SECONDS);
-  }
-
-  async #append(notification: Notification): Promise<Appended> {
-    this.#requireOpen();
-    const appended = await this.#journal.append(notification);
-    if (!appended.duplicate) this.counters.published++;
-    return appended;
-  }
-
-  #nodes() {
-    return this.#cluster.nodes().map(({ node, report }) => {
-      const { connections, lagMs } = readNodeReport(report);
-      return { node, connections, lagMs };
-    });
-  }
-
-  #deliver(entry: Entry): void {
-    const position = this.#window.add(entry);
-    this.deadlines.add(entry);
-    const note = this.#isLoaded ? this.receipts.open(entry, position) : undefined;
-    const reached = this.#hub.deliver(entry, position, note);
-    this.#window.setReached(position, reached);
-    if (this.#isLoaded) this.#counts.delivered(entry, reached);
-    if (note !== undefined) this.receipts.delivered(entry);
-    this.#coalescer.schedule();
-    this.#catchUp.delivered(entry);
-  }
-
-  #trim(): void {
-    this.receipts.forgetTrimmed();
-    // The rest is trimmed in the next turn.
-    if (!this.#window.trim()) this.#coalescer.schedule();
-  }
-
-  /** No client of this node heard the skipped entries: all must load their state anew. */
-  #skip(until: Id): void {
-    this.#window.forget(until);
-    const connections = this.#hub.takeAll();
-    // Readers must not go on: before a client is closed, it must not hear anything after the gap.
-    for (const connection of connections) connection.reading = undefined;
-    void inTurns(connections, connection => this.close(connection, 'fell_behind'));
+    this.#connections.disconnect(connection, reason);
   }
 }

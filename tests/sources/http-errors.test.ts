@@ -56,7 +56,7 @@ describe('an answer that is no success', () => {
 
   it('is 404 not_found for other paths, and says where to post', async () => {
     const server = await startServer();
-    for (const path of ['/notify/', '/notifications', '/Notify', '/notify.php']) {
+    for (const path of ['/notify/', '/notification', '/Notify', '/notify.php']) {
       const response = await request(server.url).post(path).set('authorization', `Bearer ${KEY}`).send(BODY);
       expect(expectProblem(response, 404, 'not_found').detail).toMatch(/\/notify/);
     }
