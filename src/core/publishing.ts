@@ -68,14 +68,13 @@ export class Publishing {
   async accept(notification: Notification): Promise<Receipt | ScheduleReceipt> {
     const { schedule } = this.#parts;
     const { at } = notification;
-    if (at !== undefined || schedule.isUsed) {
+    if (at !== undefined) {
       this.#requireOpen();
-      const waiting = await this.#inTurn(() =>
-        at === undefined ? schedule.firstWith(notification) : schedule.add(notification, at),
-      );
-      if (waiting !== undefined) return waiting;
+      return schedule.add(notification, at);
     }
-    return this.publish(notification);
+    // One with the same key may wait.
+    const waiting = schedule.isUsed ? await this.#inTurn(() => schedule.firstWith(notification)) : undefined;
+    return waiting ?? this.publish(notification);
   }
 
   /** As `publish`, but resolves when it is in the journal, and does not count. */

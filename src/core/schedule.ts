@@ -78,12 +78,14 @@ export class Schedule {
    */
   add(notification: Notification, at: number): Promise<ScheduleReceipt> {
     const { key } = notification;
-    if (key === undefined) return this.#accept(notification, at);
+    // Now, so that what has one moment keeps its order.
+    const id = this.#newId(at);
+    if (key === undefined) return this.#accept(id, notification, at);
     // Two with one key may come at once.
     const before = this.#accepting.get(key) ?? Promise.resolve();
     const accepted = before
       .catch(() => undefined)
-      .then(async () => (await this.firstWith(notification)) ?? this.#accept(notification, at));
+      .then(async () => (await this.firstWith(notification)) ?? this.#accept(id, notification, at));
     this.#accepting.set(key, accepted);
     const done = () => this.#accepting.get(key) === accepted && this.#accepting.delete(key);
     void accepted.then(done, done);
@@ -119,10 +121,9 @@ export class Schedule {
     return this.#options.store.range(after === '' ? '' : `${after}\0`, END, limit).catch(cannot);
   }
 
-  async #accept(notification: Notification, at: number): Promise<ScheduleReceipt> {
+  async #accept(id: string, notification: Notification, at: number): Promise<ScheduleReceipt> {
     const { store, keys } = this.#options;
     const { at: _at, ...rest } = notification;
-    const id = this.#newId(at);
     this.#isUsed = true;
     const { key } = notification;
     await Promise.all([
