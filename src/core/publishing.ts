@@ -73,7 +73,7 @@ export class Publishing {
       return schedule.add(notification, at);
     }
     // One with the same key may wait.
-    const waiting = schedule.isUsed ? await this.#inTurn(() => schedule.firstWith(notification)) : undefined;
+    const waiting = schedule.isUsed ? await this.#inTurn(schedule.firstWith(notification)) : undefined;
     return waiting ?? this.publish(notification);
   }
 
@@ -85,8 +85,9 @@ export class Publishing {
   }
 
   /** What looks into the schedule first keeps its order all the same. */
-  #inTurn<T>(look: () => Promise<T>): Promise<T> {
-    const turn = this.#looks.then(look);
+  #inTurn<T>(look: Promise<T>): Promise<T> {
+    look.catch(() => undefined);
+    const turn = this.#looks.then(() => look);
     this.#looks = turn.catch(() => undefined);
     return turn;
   }

@@ -4,9 +4,12 @@ import type { After } from '../model/clock.js';
 import type { Id } from '../model/id.js';
 import type { Notification } from '../model/notification.js';
 import { Problem, unavailable } from '../model/problem.js';
+import { nextTurn } from '../model/turns.js';
 import type { Lease, Store } from '../storage/store.js';
 
 const TOPIC = 'schedule';
+const NOT_MINE = 'ask another';
+const SCHEDULE_ID = /^[\d-]{1,60}[\da-z]{1,8}$/;
 const CHECK_MS = 1000;
 const ANSWER_MS = 500;
 const RETRY_AFTER_SECONDS = 1;
@@ -43,7 +46,9 @@ export class Schedule {
   readonly #accepting = new Map<string, Promise<ScheduleReceipt>>();
   #cancelCheck: (() => void) | undefined;
   #checkAt = Number.POSITIVE_INFINITY;
-  #checking: Promise<void> = Promise.resolve();
+  #checking: Promise<void> | undefined;
+  /** Something came during a check that may not have seen it. */
+  #isCheckDue = false;
   #isStopped = false;
   #isUsed = false;
   #lastMs = 0;
@@ -52,7 +57,7 @@ export class Schedule {
   constructor(options: ScheduleOptions) {
     this.#options = options;
     options.cluster.handle(TOPIC, async id =>
-      options.lease.isHeld ? String(await this.#take(id)) : 'ask another',
+      options.lease.isHeld ? String(await this.#take(id)) : NOT_MINE,
     );
   }
 
@@ -78,14 +83,14 @@ export class Schedule {
    */
   add(notification: Notification, at: number): Promise<ScheduleReceipt> {
     const { key } = notification;
-    // Now, so that what has one moment keeps its order.
+    // The order of the calls counts, not how long it takes to look up a key.
     const id = this.#newId(at);
-    if (key === undefined) return this.#accept(id, notification, at);
+    this.#isUsed = true;
+    if (key === undefined) return this.#accept(notification, at, id);
     // Two with one key may come at once.
-    const before = this.#accepting.get(key) ?? Promise.resolve();
-    const accepted = before
-      .catch(() => undefined)
-      .then(async () => (await this.firstWith(notification)) ?? this.#accept(id, notification, at));
+    const accepted = this.#accepted(key).then(
+      async () => (await this.#firstWith(key, notification)) ?? this.#accept(notification, at, id),
+    );
     this.#accepting.set(key, accepted);
     const done = () => this.#accepting.get(key) === accepted && this.#accepting.delete(key);
     void accepted.then(done, done);
@@ -99,6 +104,38 @@ export class Schedule {
   async firstWith(notification: Notification): Promise<ScheduleReceipt | undefined> {
     const { key } = notification;
     if (key === undefined) return undefined;
+    await this.#accepted(key);
+    return this.#firstWith(key, notification);
+  }
+
+  /**
+   * Takes a notification back. Resolves to false if it was sent, leaves just now, or never waited. Rejects with a
+   * Problem.
+   */
+  async cancel(id: string): Promise<boolean> {
+    if (!SCHEDULE_ID.test(id)) return false;
+    const { cluster, lease } = this.#options;
+    const { answers, partial } = await cluster.ask(TOPIC, id, ANSWER_MS);
+    // Only the node that sends knows what is leaving just now.
+    if (answers.includes('true')) return true;
+    if (answers.includes('false')) return false;
+    // Nobody sends if nothing has waited for a while.
+    const isFree = !partial && answers.every(answer => answer === NOT_MINE);
+    if (!isFree || !(await lease.hold().catch(cannot))) throw cannotNow();
+    return this.#take(id).catch(cannot);
+  }
+
+  /** What waits, in the order of the moments: behind an id, at most so many. */
+  async list(after: string, limit: number): Promise<[id: string, scheduled: Scheduled][]> {
+    return this.#options.store.range(after === '' ? '' : `${after}\0`, END, limit).catch(cannot);
+  }
+
+  /** Resolves when nobody is accepted with this key any more. */
+  async #accepted(key: string): Promise<void> {
+    await this.#accepting.get(key)?.catch(() => undefined);
+  }
+
+  async #firstWith(key: string, notification: Notification): Promise<ScheduleReceipt | undefined> {
     const { store, keys } = this.#options;
     const id = await keys.get(key).catch(cannot);
     const first = id === undefined ? undefined : await store.get(id).catch(cannot);
@@ -107,39 +144,22 @@ export class Schedule {
     return { scheduled: id, at: new Date(first.at).toISOString(), duplicate: true };
   }
 
-  /** Takes a notification back. Resolves to false if it was sent, or never waited. Rejects with a Problem. */
-  async cancel(id: string): Promise<boolean> {
-    const { answers } = await this.#options.cluster.ask(TOPIC, id, ANSWER_MS);
-    // Only the node that sends knows what is leaving just now.
-    if (answers.includes('true')) return true;
-    if (answers.includes('false')) return false;
-    throw cannotNow();
-  }
-
-  /** What waits, in the order of the moments: behind an id, at most so many. */
-  async list(after: string, limit: number): Promise<[id: string, scheduled: Scheduled][]> {
-    return this.#options.store.range(after === '' ? '' : `${after}\0`, END, limit).catch(cannot);
-  }
-
-  async #accept(id: string, notification: Notification, at: number): Promise<ScheduleReceipt> {
+  async #accept(notification: Notification, at: number, id: string): Promise<ScheduleReceipt> {
     const { store, keys } = this.#options;
     const { at: _at, ...rest } = notification;
-    this.#isUsed = true;
     const { key } = notification;
-    await Promise.all([
-      store.put(id, { notification: rest, at }),
-      key === undefined ? undefined : keys.put(key, id),
-    ]).catch(cannot);
+    // First the key: nothing may wait that a publisher who tries again would not find.
+    if (key !== undefined) await keys.put(key, id).catch(cannot);
+    await store.put(id, { notification: rest, at }).catch(cannot);
     this.#checkAfter(at - this.#options.now());
     return { scheduled: id, at: new Date(at).toISOString(), duplicate: false };
   }
 
   async #take(id: string): Promise<boolean> {
-    if (this.#leaving.has(id)) return false;
-    const { store } = this.#options;
+    const { store, now } = this.#options;
     const found = await store.get(id);
-    // It may have begun to leave meanwhile.
-    if (found === undefined || this.#leaving.has(id)) return false;
+    // What is due may be in the journal already: an append can seem to fail, and a node can die behind it.
+    if (found === undefined || found.at <= now() || this.#leaving.has(id)) return false;
     this.#leaving.add(id);
     try {
       return await this.#remove(id, found);
@@ -165,27 +185,44 @@ export class Schedule {
     if (at >= this.#checkAt) return;
     this.#checkAt = at;
     this.#cancelCheck?.();
-    this.#cancelCheck = this.#options.after(delay, () => {
-      this.#checking = this.#checking.then(() => this.#check()).catch(this.#options.failed);
-      void this.#checking.then(() => {
-        this.#checkAt = Number.POSITIVE_INFINITY;
-        this.#checkAfter(CHECK_MS);
-      });
-    });
+    this.#cancelCheck = this.#options.after(delay, () => this.#checkNow());
   }
 
-  async #check(): Promise<void> {
+  #checkNow(): void {
+    this.#checkAt = Number.POSITIVE_INFINITY;
+    if (this.#checking !== undefined) {
+      this.#isCheckDue = true;
+      return;
+    }
+    this.#isCheckDue = false;
+    this.#checking = this.#check()
+      .catch(error => {
+        this.#options.failed(error);
+        return CHECK_MS;
+      })
+      .then(milliseconds => {
+        this.#checking = undefined;
+        this.#checkAfter(this.#isCheckDue ? 0 : milliseconds);
+      });
+  }
+
+  /** Resolves to how many milliseconds later to look again. */
+  async #check(): Promise<number> {
     const { store, lease, now } = this.#options;
     const [next] = await store.range('', END, 1);
-    if (next === undefined) return;
+    if (next === undefined) return CHECK_MS;
     this.#isUsed = true;
     while (!this.#isStopped && (await lease.hold())) {
       const due = await store.range('', timeKey(now() + 1), GROUP);
-      if (due.length === 0) break;
+      if (due.length === 0) {
+        const [first] = await store.range('', END, 1);
+        return first === undefined ? CHECK_MS : first[1].at - now();
+      }
       if (!(await this.#send(due))) break;
+      await nextTurn();
     }
-    const [first] = await store.range('', END, 1);
-    if (first !== undefined) setImmediate(() => this.#checkAfter(first[1].at - now()));
+    // Another node sends, or it does not work now.
+    return CHECK_MS;
   }
 
   /** Sends these in order. Resolves to false if the journal does not take them now. */

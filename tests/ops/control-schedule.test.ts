@@ -134,7 +134,10 @@ describe('a notification for later', () => {
       await client.nextOf('subscribed');
       expect(await client.next()).toMatchObject({ event: 'due' });
       await client.quiet();
-      expect(await waiting(server)).toMatchObject({ scheduled: [{ notification: { event: 'waits' } }] });
+      // What was sent is forgotten a moment later.
+      let left = await waiting(server);
+      while ((left.scheduled as object[]).length > 1) left = await waiting(server);
+      expect(left).toMatchObject({ scheduled: [{ notification: { event: 'waits' } }] });
       await server.stop();
     }
   });

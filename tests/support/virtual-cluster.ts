@@ -3,6 +3,7 @@ import type { After, Clock } from '../../src/model/clock.js';
 
 const HEARTBEAT_MS = 1000;
 const GONE_MS = 3500;
+const ANSWER_MS = 500;
 
 /** Time that passes only when a test says so. */
 export class VirtualTime {
@@ -92,10 +93,10 @@ export class VirtualNode implements Cluster {
     }
   }
 
-  async ask(topic: string, body: string): Promise<Answers> {
+  async ask(topic: string, body: string, withinMs = ANSWER_MS): Promise<Answers> {
     const answers: string[] = [];
     for (const node of this.#network.nodes) {
-      const answer = node.isPaused ? undefined : await node.#handlers.get(topic)?.(body, this.node);
+      const answer = node.isPaused ? undefined : await this.#answerOf(node, topic, body, withinMs);
       if (answer !== undefined) answers.push(answer);
     }
     return { answers, partial: answers.length < this.nodes().length };
@@ -118,6 +119,18 @@ export class VirtualNode implements Cluster {
 
   async stop(): Promise<void> {
     this.#network.nodes.delete(this);
+  }
+
+  /** Undefined if the node fails, or if its answer does not come in time. */
+  #answerOf(node: VirtualNode, topic: string, body: string, withinMs: number): Promise<string | undefined> {
+    return new Promise(resolve => {
+      const answered = (answer?: string) => {
+        cancel();
+        resolve(answer);
+      };
+      const cancel = this.#network.time.after(withinMs, () => resolve(undefined));
+      void (async () => node.#handlers.get(topic)?.(body, this.node))().then(answered, () => answered());
+    });
   }
 
   #do(run: () => void): void {
