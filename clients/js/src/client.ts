@@ -1,5 +1,5 @@
 import { addressWith, parseAddress } from './address.js';
-import { call } from './handlers.js';
+import { call, FAILED } from './handlers.js';
 import { RoomMembers } from './members.js';
 import { checkOptions } from './options.js';
 import { Recent } from './recent.js';
@@ -27,6 +27,8 @@ const STABLE_MS = 10_000;
 // For the token, the handshake and the welcome together.
 const CONNECT_MS = 20_000;
 const ANSWER_MS = 10_000;
+// The server may not have got what was sent just before a connection was lost.
+const ACKNOWLEDGED_MS = 60_000;
 const TOKEN_EXPIRED = 4401;
 const STAY_AWAY = 4500;
 /** What we sent was refused, and we would send it again. */
@@ -77,6 +79,8 @@ export class Client implements Postroom {
   readonly #tokens: Tokens;
   readonly #handlers = new Set<{ event: string; handler: Handler }>();
   readonly #recent = new Recent();
+  readonly #acknowledged = new Recent();
+  readonly #acknowledges: boolean;
   readonly #members = new Map<string, RoomMembers>();
   /** Who waits for the answer to a publish or a call. Their refs are numbers, all others of the client are words. */
   readonly #asking = new Map<unknown, (answer: ServerFrame) => void>();
@@ -104,6 +108,7 @@ export class Client implements Postroom {
     this.#url = address.url;
     this.#rooms = new Set([...rooms, ...(options.rooms ?? [])]);
     this.cursor = options.since ?? since;
+    this.#acknowledges = options.acknowledge ?? true;
     this.#clock = options.clock ?? systemClock;
     this.#random = options.random ?? Math.random;
     this.#tokens = new Tokens(options.token ?? (() => undefined), this.#clock, this.#random);
@@ -153,6 +158,10 @@ export class Client implements Postroom {
 
   async call<Result>(event: string, data?: unknown): Promise<Result> {
     return (await this.#ask<{ data: Result }>({ type: 'call', event, data })).data;
+  }
+
+  acknowledge(id: string): void {
+    if (this.#acknowledged.add(id, this.#clock.now())) this.#send({ type: 'ack', id });
   }
 
   close(): void {
@@ -283,6 +292,9 @@ export class Client implements Postroom {
     for (const room of this.#rooms) if (!this.#joining.has(room)) this.subscribe(room);
     for (const room of this.#joining) if (!this.#rooms.has(room)) this.unsubscribe(room);
     // Rooms that did not fit it have no past. Once they are joined, a state that is loaded misses nothing.
+    // After the rooms: the server counts them only from those whom the notification was for.
+    for (const id of this.#acknowledged.since(this.#clock.now() - ACKNOWLEDGED_MS))
+      this.#send({ type: 'ack', id });
     const pastless = this.#tooMany && recovered !== undefined;
     if (pastless) this.#send({ type: 'ping', ref: 'joined' });
     this.#enter('open');
@@ -292,8 +304,12 @@ export class Client implements Postroom {
   }
 
   #deliver(frame: Notification): void {
+    const results: unknown[] = [];
     for (const { event, handler } of [...this.#handlers])
-      if (event === frame.event || event === '*') call(handler, frame.data, frame);
+      if (event === frame.event || event === '*') results.push(call(handler, frame.data, frame));
+    if (frame.ack && this.#acknowledges && results.length > 0 && !results.includes(FAILED))
+      // If a promise of the application rejects, so does this one, and is reported as usual.
+      void Promise.all(results).then(() => this.acknowledge(frame.id));
   }
 
   #watchToken(): void {

@@ -1,6 +1,6 @@
 import type { Options } from './types.js';
 
-const NAMES = ['token', 'rooms', 'since', 'WebSocket'];
+const NAMES = ['token', 'rooms', 'since', 'acknowledge', 'WebSocket'];
 const FOR_TESTS = ['clock', 'random', 'window'];
 
 /** Throws a TypeError for what types would have told: an option that does not exist, a token that is no function. */

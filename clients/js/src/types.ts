@@ -15,6 +15,8 @@ export interface Notification<Data = unknown> {
   readonly data: Data;
   /** Only if a browser published it. The server says who it was; `event` and `data` are the browser's own words. */
   readonly from?: { readonly connection: string; readonly user: string | null };
+  /** Only if the backend wants to know whether it was acknowledged. */
+  readonly ack?: true;
 }
 
 export interface PublishOptions {
@@ -60,6 +62,11 @@ export interface Options {
   readonly rooms?: readonly string[];
   /** A cursor from before (`Postroom.cursor`, or the `id` of a notification): what came after it comes first. */
   readonly since?: string | undefined;
+  /**
+   * Whether notifications that ask for it are acknowledged when their handlers have returned, and the promises that
+   * they returned have resolved: true, if you do not say. With false, call `acknowledge`.
+   */
+  readonly acknowledge?: boolean;
   /** For Node before 22: the `WebSocket` of the package `ws`. */
   readonly WebSocket?: SocketConstructor | undefined;
   /** For tests. */
@@ -96,6 +103,8 @@ export interface Postroom {
   publish(room: string, event: string, data?: unknown, options?: PublishOptions): Promise<Published>;
   /** Asks your backend, and brings its answer. Rejects with a `Refusal`. */
   call<Result = unknown>(event: string, data?: unknown): Promise<Result>;
+  /** Acknowledges a notification by its id. Needed only with the option `acknowledge: false`. */
+  acknowledge(id: string): void;
   /** Ends it, for good. */
   close(): void;
 
@@ -134,7 +143,8 @@ export interface Members<Info = unknown> {
   onchange: (() => void) | undefined;
 }
 
-export type Handler<Data = unknown> = (data: Data, frame: Notification<Data>) => void;
+/** If it returns a promise, the notification is acknowledged when that resolves. */
+export type Handler<Data = unknown> = (data: Data, frame: Notification<Data>) => unknown;
 export type Token = string | null | undefined;
 export type SocketConstructor = new (url: string, protocols: string[]) => SocketLike;
 
