@@ -50,13 +50,14 @@ async function openListener(
   return page;
 }
 
-async function post(server: ServerProcess, notification: object): Promise<void> {
+async function post(server: ServerProcess, notification: object): Promise<unknown> {
   const response = await fetch(`${server.url}/notify`, {
     method: 'POST',
     headers: { authorization: `Bearer ${server.key}`, 'content-type': 'application/json' },
     body: JSON.stringify({ event: 'event', ...notification }),
   });
   expect(response.status).toBe(200);
+  return response.json();
 }
 
 describeWith(['chromium'], 'the client in a browser', () => {
@@ -188,6 +189,18 @@ describeWith(['chromium'], 'the client in a browser', () => {
     await post(server, { room: 'public.a' });
     await page.waitForFunction('heard.length === 2');
     expect(await page.evaluate('told')).toEqual(['open', 'called', 'called']);
+    expect(page.faults).toEqual(['Error: oops', 'Error: oops']);
+  });
+
+  it('reports a promise that rejects once, also for a notification that asks to be acknowledged', async () => {
+    const server = await startProcess(environment);
+    const page = await openListener(server);
+    await page.evaluate(`room.on('event', async () => { throw new Error('oops') })`);
+    await post(server, { room: 'public.a' });
+    await post(server, { room: 'public.a', ack: 60 });
+    const answer = await post(server, { room: 'public.a', event: 'other', ack: 60, wait: 30 });
+    expect(answer).toMatchObject({ connections: 1, acknowledged: 1 });
+    await page.waitForFunction('heard.length === 3');
     expect(page.faults).toEqual(['Error: oops', 'Error: oops']);
   });
 

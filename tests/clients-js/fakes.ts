@@ -114,6 +114,8 @@ export interface World {
   readonly states: string[];
   readonly faults: Fault[];
   readonly heard: Notification[];
+  /** Takes off the handler that fills `heard`. */
+  readonly deafen: () => void;
   readonly losses: () => number;
 }
 
@@ -149,7 +151,7 @@ export async function openClient(
   room.onlost = () => {
     losses++;
   };
-  room.on('*', (_, frame) => heard.push(frame));
+  const deafen = room.on('*', (_, frame) => heard.push(frame));
   await settle();
   return {
     room,
@@ -164,6 +166,7 @@ export async function openClient(
     states,
     faults,
     heard,
+    deafen,
     losses: () => losses,
   };
 }

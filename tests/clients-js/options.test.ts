@@ -13,8 +13,14 @@ describe('options', () => {
     [{ token: '' }, 'token must be a function that returns the token'],
     [{ token: { jwt: 'a.b.c' } }, 'token must be a function that returns the token'],
     [{ rooms: 'orders' }, 'rooms must be a list of names'],
-    [{ tokens: () => 'a.b.c' }, 'There is no option tokens. There are token, rooms, since, WebSocket.'],
-    [{ rooms: ['a'], toString: 1 }, 'There is no option toString. There are token, rooms, since, WebSocket.'],
+    [
+      { tokens: () => 'a.b.c' },
+      'There is no option tokens. There are token, rooms, since, acknowledge, WebSocket.',
+    ],
+    [
+      { rooms: ['a'], toString: 1 },
+      'There is no option toString. There are token, rooms, since, acknowledge, WebSocket.',
+    ],
   ])('%j are refused at once', (options, message) => {
     expect(() => open(options)).toThrow(new TypeError(message));
   });

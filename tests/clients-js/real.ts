@@ -12,6 +12,8 @@ import {
 export interface RealClient {
   readonly room: Postroom;
   readonly heard: Notification[];
+  /** Takes off the handler that fills `heard`. */
+  readonly deafen: () => void;
   readonly faults: Fault[];
   /** Every frame that came, over all connections. */
   readonly frames: { type: string; [field: string]: unknown }[];
@@ -67,13 +69,14 @@ export function openRealClient(url: string, options: Options = {}): RealClient {
     faults.push(fault);
     look();
   };
-  room.on('*', (_, frame) => {
+  const deafen = room.on('*', (_, frame) => {
     heard.push(frame);
     look();
   });
   return {
     room,
     heard,
+    deafen,
     faults,
     frames,
     opened: () => opened,
