@@ -15,7 +15,8 @@ declare(strict_types=1);
  *
  * A call that sends returns when the notification is in the server's journal. Failures that may pass (no
  * connection, a timeout, 408, 429, 5xx) are tried again, within `budgetMs` in all. Every notification carries a
- * random idempotency key where you give none, so a second try never sends it twice.
+ * random idempotency key where you give none, so a second try never sends it twice. With the option `wait` of a
+ * notification, the seconds of `wait` come on top of `timeoutMs` and `budgetMs`.
  *
  * Answers about who is there are of the whole installation. If a node did not tell in time, they lack what is
  * there, and carry `'partial' => true`.
@@ -45,6 +46,7 @@ class Postroom
     /** The most that the server takes in one request. */
     private const MAX_USERS = 1000;
     private const MAX_PAGE = 1000;
+    private const MAX_WAIT_SECONDS = 30;
     private const MAX_INFO_BYTES = 1024;
     private const MAX_BACKOFF_MS = 2000;
     private const MAX_RETRY_AFTER_SECONDS = 86400;
@@ -104,9 +106,15 @@ class Postroom
      * @param string|string[] $room    a name, or a list of names
      * @param mixed           $data    whatever json_encode() takes
      * @param array           $options further fields of the notification: `except` (the connection that
-     *                                 caused it), `key`, `ttl`, also `user` and other addresses
+     *                                 caused it), `key`, `ttl`, also `user` and other addresses; `ack` (seconds
+     *                                 in which it should be acknowledged), `wait` (seconds that this call waits
+     *                                 for that), `at` (a DateTimeInterface, seconds since the epoch, or text in
+     *                                 RFC 3339) or `delay` (seconds from now), `collapse` (a name)
      *
-     * @return array{id: string, connections: int, duplicate: bool, partial?: true}|null null only with `onError`
+     * @return array{id: string, connections: int, duplicate: bool, acknowledged?: int, partial?: true}|
+     *         array{scheduled: string, at: string, duplicate: bool}|null `acknowledged` with `wait`; the second form
+     *                                                                    if it is sent later; null only with
+     *                                                                    `onError`
      * @throws PostroomException when it was not accepted, or cannot be encoded
      */
     public function toRoom($room, string $event, $data = null, array $options = []): ?array
@@ -119,7 +127,7 @@ class Postroom
      *
      * @param string|int|array<string|int> $user an id, or a list of ids
      *
-     * @return array{id: string, connections: int, duplicate: bool, partial?: true}|null
+     * @return array|null
      * @throws PostroomException
      */
     public function toUser($user, string $event, $data = null, array $options = []): ?array
@@ -136,7 +144,7 @@ class Postroom
      *
      * @param string|string[] $connection an id, or a list of ids
      *
-     * @return array{id: string, connections: int, duplicate: bool, partial?: true}|null
+     * @return array|null
      * @throws PostroomException
      */
     public function toConnection($connection, string $event, $data = null, array $options = []): ?array
@@ -149,7 +157,7 @@ class Postroom
     /**
      * Sends to every open connection. Otherwise as toRoom().
      *
-     * @return array{id: string, connections: int, duplicate: bool, partial?: true}|null
+     * @return array|null
      * @throws PostroomException
      */
     public function toEveryone(string $event, $data = null, array $options = []): ?array
@@ -159,9 +167,10 @@ class Postroom
 
     /**
      * Sends one notification, given with the fields of `POST /notify`. Fields that are null are left out,
-     * except for `data`.
+     * except for `data`. Otherwise as toRoom().
      *
-     * @return array{id: string, connections: int, duplicate: bool, partial?: true}|null null only with `onError`
+     * @return array{id: string, connections: int, duplicate: bool, acknowledged?: int, partial?: true}|
+     *         array{scheduled: string, at: string, duplicate: bool}|null
      * @throws PostroomException when it was not accepted, or cannot be encoded
      */
     public function send(array $notification): ?array
@@ -170,8 +179,9 @@ class Postroom
             if (isset($notification[0])) {
                 throw self::misuse('send() takes one notification; give a list of them to batch().');
             }
-            $answer = $this->request('POST', '/notify', self::encode(self::fieldsOf($notification)));
-            if (!isset($answer['id'])) {
+            $fields = self::fieldsOf($notification);
+            $answer = $this->request('POST', '/notify', self::encode($fields), null, self::waitOf($fields));
+            if (!isset($answer['id']) && !isset($answer['scheduled'])) {
                 throw $this->unexpected(200);
             }
 
@@ -519,6 +529,67 @@ class Postroom
     }
 
     /**
+     * What became of a notification, as long as the server retains it. `users` are those who were addressed by name,
+     * `missed` who did not acknowledge it in time (null: nobody did).
+     *
+     * @param string          $id   as the answer to the sending had it
+     * @param string|int|null $user why this user has it or not: `user` in the answer
+     *
+     * @return array{id: string, event: string, addresses: array, at: string, connections: int, acknowledged: int,
+     *               users: array<array{user: string, connections: int, acknowledged: int}>,
+     *               missed: array<array{user: ?string, at: string}>,
+     *               user?: array{user: string, state: string, detail: string}, partial?: true}|null null if the server
+     *                                                                  does not know it; also with `onError`
+     * @throws PostroomException
+     */
+    public function status(string $id, $user = null): ?array
+    {
+        $route = '/notifications/{id}' . ($user === null ? '' : '?user={user}');
+        $names = ['id' => $id] + ($user === null ? [] : ['user' => $user]);
+
+        return $this->control('GET', $route, $names, 'id', ['not_found' => null]);
+    }
+
+    /**
+     * Takes back a notification that was to be sent later.
+     *
+     * @param string $scheduleId `scheduled` in the answer to the sending
+     *
+     * @return bool false if it was sent already, or never was; also if a first try took it back and its answer was
+     *              lost, and, with `onError`, if the call failed
+     * @throws PostroomException
+     */
+    public function cancel(string $scheduleId): bool
+    {
+        $instead = ['not_found' => ['cancelled' => false]];
+        $answer = $this->control('DELETE', '/notifications/{id}', ['id' => $scheduleId], 'cancelled', $instead);
+
+        return $answer['cancelled'] ?? false;
+    }
+
+    /**
+     * What waits to be sent later, the next one first. Otherwise as rooms(), also the generator.
+     *
+     * @return Generator<int, array{scheduled: string, at: string, notification: array}>
+     */
+    public function scheduled(): Generator
+    {
+        return $this->walk('scheduled', fn (?string $after) => $this->scheduledPage($after, self::MAX_PAGE));
+    }
+
+    /**
+     * One page of scheduled(). Otherwise as roomsPage().
+     *
+     * @return array{scheduled: array<array{scheduled: string, at: string, notification: array}>, next: ?string,
+     *               partial?: true}|null
+     * @throws PostroomException
+     */
+    public function scheduledPage(?string $after = null, int $limit = 100): ?array
+    {
+        return $this->page('scheduled', '/notifications', [], ['scheduled' => 'true'], $after, $limit);
+    }
+
+    /**
      * A token (JWT, HS256) with which a browser opens its WebSocket. Needs the option `jwtSecret`.
      *
      * @param string|int|null   $userId     whom it stands for; null: nobody, it only opens rooms
@@ -803,6 +874,9 @@ class Postroom
             if ($value === null && $name !== 'data') {
                 continue;
             }
+            if ($value instanceof DateTimeInterface && $name === 'at') {
+                $value = $value->format('Y-m-d\TH:i:s.vP');
+            }
             // What array_filter() leaves is no list in JSON.
             $isList = is_array($value) && in_array($name, self::LISTS, true);
             $fields[$name] = $isList ? array_values($value) : $value;
@@ -811,14 +885,34 @@ class Postroom
         return $fields + ['key' => bin2hex(random_bytes(16))];
     }
 
-    /** Asks with retries, until the deadline. Returns the body of a 200 or 207, parsed. */
-    private function request(string $method, string $path, string $body = '', ?int $deadline = null): array
+    /** Milliseconds that the server may take for its answer because it waits for acknowledgements. */
+    private static function waitOf(array $fields): int
     {
+        $seconds = $fields['wait'] ?? 0;
+
+        // The server refuses what is more, or no number, at once.
+        return is_numeric($seconds) ? (int) (1000 * max(0, min($seconds, self::MAX_WAIT_SECONDS))) : 0;
+    }
+
+    /**
+     * Asks with retries, until the deadline. Returns the body of a 200, 202 or 207, parsed.
+     *
+     * @param int $waitMs so much longer a try, and all of them together, may take
+     */
+    private function request(
+        string $method,
+        string $path,
+        string $body = '',
+        ?int $deadline = null,
+        int $waitMs = 0
+    ): array {
         $this->failWhileResting();
-        $deadline = $deadline ?? $this->deadline();
+        $deadline = ($deadline ?? $this->deadline()) + $waitMs;
         for ($retry = 0; ; $retry++) {
             try {
-                return $this->attempt($method, $path, $body, $deadline - self::now());
+                $timeout = min($this->options['timeoutMs'] + $waitMs, $deadline - self::now());
+
+                return $this->attempt($method, $path, $body, max(1, $timeout));
             } catch (PostroomException $failure) {
                 $wait = $this->waitAfter($failure, $retry);
                 $fits = $retry < $this->options['retries'] && self::now() + $wait < $deadline;
@@ -871,9 +965,8 @@ class Postroom
     }
 
     /** One try, within so many milliseconds. */
-    private function attempt(string $method, string $path, string $body, int $leftMs): array
+    private function attempt(string $method, string $path, string $body, int $timeout): array
     {
-        $timeout = max(1, min($this->options['timeoutMs'], $leftMs));
         $retryAfter = null;
         $curl = $this->handle();
         // The handle remembers the request before: HTTPGET makes it forget its body. A POST or PUT without one
@@ -900,7 +993,7 @@ class Postroom
         }
         $status = (int) curl_getinfo($curl, CURLINFO_RESPONSE_CODE);
         $parsed = json_decode($answer, true);
-        if (($status === 200 || $status === 207) && is_array($parsed)) {
+        if (in_array($status, [200, 202, 207], true) && is_array($parsed)) {
             return $parsed;
         }
         if (!isset($parsed['code'], $parsed['detail']) || !is_string($parsed['code'])) {

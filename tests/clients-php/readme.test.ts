@@ -81,6 +81,28 @@ describeWith(['php'], 'clients/php/README.md, as it stands', () => {
     expect(await client.next()).toMatchObject({ type: 'subscribed', room: 'orders.1' });
   });
 
+  it('wait', async () => {
+    const server = await startServer();
+    const client = await connect(server.ws(`/ws?token=${sign({ sub: '42' })}`));
+    await client.nextOf('welcome');
+    const outcome = run('wait', server.url);
+    client.send({ type: 'ack', id: (await client.nextOf('notification')).id });
+    expect(await outcome).toEqual({
+      code: 0,
+      stdout: expect.stringMatching(/^1 of 1 connections have it\nacknowledged: .+\.\n$/),
+      stderr: '',
+    });
+  });
+
+  it('later', async () => {
+    const server = await startServer();
+    expect(await run('later', server.url)).toEqual({
+      code: 0,
+      stdout: expect.stringMatching(/^cart\.waits at \d{4}-.*Z\nauction\.ends at \d{4}-.*Z\ntaken back\n$/),
+      stderr: '',
+    });
+  });
+
   it('who', async () => {
     const server = await startServer();
     const rooms = ['presence.chat'];
