@@ -25,12 +25,23 @@ afterEach(async () => {
 /**
  * One PHP script that answers every request, served by `php -S`. It finds Postroom.php by its name, and where the README
  * says that a checkout is.
+ * @param ini further settings of PHP, as `name=value`
  */
-export async function servePhp(script: string, env: Record<string, string> = {}): Promise<PhpSite> {
+export async function servePhp(
+  script: string,
+  env: Record<string, string> = {},
+  ini: readonly string[] = [],
+): Promise<PhpSite> {
   const directory = newDirectory('php-site');
   writeFileSync(join(directory, 'index.php'), script.replace('/path/to/postroom/clients/php/', ''));
   const port = await freePort();
-  const settings = ['error_reporting=-1', 'display_errors=0', 'log_errors=1', `include_path=${clientFolder}`];
+  const settings = [
+    'error_reporting=-1',
+    'display_errors=0',
+    'log_errors=1',
+    `include_path=${clientFolder}`,
+    ...ini,
+  ];
   const child = spawn(
     'php',
     [...settings.flatMap(setting => ['-d', setting]), '-S', `127.0.0.1:${port}`, 'index.php'],
