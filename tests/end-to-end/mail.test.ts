@@ -126,9 +126,8 @@ async function enter(url: string, user: string): Promise<OpenedPage> {
 async function write(page: Page, to: string, text: string): Promise<void> {
   await page.getByLabel('To').fill(to);
   await page.getByLabel('Text').fill(text);
-  const isBack = page.waitForEvent('load');
   await page.getByRole('button', { name: 'Send' }).click();
-  await isBack;
+  await page.waitForFunction(`document.querySelector('[name=text]').value === ''`);
 }
 
 /** Posts events to a webhook, as the server does. */

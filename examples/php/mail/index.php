@@ -21,7 +21,7 @@ if (isset($_GET['token'])) {
 if (is_string($_POST['text'] ?? null)) {
     $seconds = (int) (getenv('ACK_SECONDS') ?: 10);   // a page that comes back needs a moment to get it
     $postroom->toUser($_POST['to'], 'letter', ['from' => $user, 'text' => $_POST['text']], ['ack' => $seconds]);
-    header("Location: ?user=$user", true, 303);
+    http_response_code(204);
     exit;
 }
 ?>
@@ -33,13 +33,12 @@ if (is_string($_POST['text'] ?? null)) {
 <link rel="icon" href="data:,">
 <link rel="stylesheet" href="../site.css">
 <main>
-<h1>You are <?= $user ?></h1>
-<form method="post">
+<h1>You are <?= $user ?> <small id="state" class="connecting">connecting</small></h1>
+<form>
   <label>To <input name="to" value="bo" pattern="[a-z]{1,20}" required></label>
   <label>Text <input name="text" maxlength="1000" required></label>
   <button>Send</button>
 </form>
-<p id="state">connecting</p>
 <ul></ul>
 </main>
 <script src="<?= htmlspecialchars($url) ?>/client.js"></script>
@@ -51,11 +50,21 @@ if (is_string($_POST['text'] ?? null)) {
       return answer.text();
     },
   });
-  room.onstate = state => { document.querySelector('#state').textContent = state; };
+  room.onstate = state => {
+    const mark = document.querySelector('#state');
+    mark.textContent = mark.className = state;
+  };
   // When this has returned, the client acknowledges. Then no mail is sent.
   room.on('letter', ({ from, text }) => {
     const line = document.createElement('li');
     line.textContent = `${from}: ${text}`;
     document.querySelector('ul').append(line);
   });
+  const form = document.querySelector('form');
+  form.onsubmit = async event => {
+    event.preventDefault();
+    const answer = await fetch('', { method: 'POST', body: new FormData(form) }).catch(() => ({ ok: false }));
+    if (answer.ok) form.elements.text.value = '';
+    else alert('It was not sent.');
+  };
 </script>
