@@ -88,6 +88,9 @@ describe('an acknowledgement', () => {
     const back = await open(server, `/ws?room=public.a&since=${id}`);
     back.send({ type: 'ack', id });
     await back.quiet();
+    const again = await open(server, `/ws?room=public.a&since=${id}`);
+    again.send({ type: 'ack', id });
+    await again.quiet();
     expect(await get(server, `/notifications/${id}`)).toMatchObject({ acknowledged: 1 });
   });
 });

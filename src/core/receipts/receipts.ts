@@ -108,6 +108,9 @@ export class Receipts implements Observer {
     if (this.#stateOf(connection, entry, position) !== 'delivered') return;
     const receipt = this.#receiptOf(entry, position);
     if (receipt.acknowledged.has(connection.id)) return;
+    // It says again what its earlier connection may have said. All of them have acknowledged: so this is known.
+    const reached = this.#window.reachedAt(position);
+    if (connection.isResumed && reached > 0 && receipt.acknowledged.size >= reached) return;
     receipt.acknowledged.add(connection.id);
     const user = connection.user === undefined ? undefined : receipt.users.get(connection.user);
     if (user !== undefined) user.acknowledged++;
