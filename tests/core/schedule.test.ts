@@ -12,7 +12,7 @@ import { ALWAYS_HELD, type Lease, type Store, type Stores } from '../../src/stor
 import { newDirectory, openStores } from '../storage/disk-stores.js';
 import { localCluster } from '../support/cluster.js';
 import { Network, VirtualNode } from '../support/virtual-cluster.js';
-import { turn, until } from './fakes.js';
+import { turn } from './fakes.js';
 
 const RUNS = Number(process.env.PROPERTY_RUNS ?? 150);
 const NODES = 3;
