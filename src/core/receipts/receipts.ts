@@ -96,7 +96,10 @@ export class Receipts implements Observer {
     const receipt = this.#receipts.get(id);
     if (receipt?.pending === undefined) return;
     this.#waited.add(receipt);
-    this.#after(((notification.wait ?? 0) + 1) * 1000, () => this.#waited.delete(receipt));
+    this.#after(((notification.wait ?? 0) + 1) * 1000, () => {
+      this.#waited.delete(receipt);
+      receipt.pending?.clear();
+    });
     this.#report(receipt);
   }
 
@@ -128,6 +131,11 @@ export class Receipts implements Observer {
   missed(entry: Entry, user: string | null, at: number): void {
     const position = this.#window.positionOf(entry.id);
     if (position !== undefined) this.#receiptOf(entry, position).missed.push({ user, at });
+  }
+
+  /** Of how many notifications it knows something. */
+  get size(): number {
+    return this.#receipts.size;
   }
 
   /** What this node knows of a notification. */

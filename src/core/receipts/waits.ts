@@ -6,6 +6,8 @@ import type { Entry } from '../../model/notification.js';
 const TOPIC = 'acknowledged';
 // An append can fail although its entry was written. Then nobody waits for it.
 const UNASKED_MS = 5000;
+// A node that has died does not report: nobody waits for it when it has left the list of nodes.
+const CHECK_MS = 1000;
 
 /** What a node has of a notification that somebody waits for. */
 interface Report {
@@ -16,6 +18,8 @@ interface Report {
 
 /** A notification of this node, and what the nodes have reported so far. */
 interface Wait {
+  /** Nodes that were there. One that starts later hands the notification to nobody. */
+  readonly nodes: ReadonlySet<string>;
   readonly reports: Map<string, Report>;
   done: ((acknowledged: number) => void) | undefined;
 }
@@ -58,8 +62,17 @@ export class Waits {
     const wait = this.#waitOf(id);
     return new Promise(resolve => {
       const cancel = this.#after(seconds * 1000, () => this.#end(id, wait));
+      let cancelCheck: () => void = () => undefined;
+      const checkLater = () => {
+        cancelCheck = this.#after(CHECK_MS, () => {
+          if (this.#isComplete(wait)) this.#end(id, wait);
+          else checkLater();
+        });
+      };
+      checkLater();
       wait.done = acknowledged => {
         cancel();
+        cancelCheck();
         resolve(acknowledged);
       };
       if (this.#isStopped || this.#isComplete(wait)) this.#end(id, wait);
@@ -100,7 +113,8 @@ export class Waits {
   #waitOf(id: string): Wait {
     let wait = this.#waits.get(id);
     if (wait !== undefined) return wait;
-    wait = { reports: new Map(), done: undefined };
+    const nodes = new Set(this.#cluster.nodes().map(({ node }) => node));
+    wait = { nodes, reports: new Map(), done: undefined };
     const made = wait;
     this.#waits.set(id, made);
     this.#after(UNASKED_MS, () => {
@@ -110,8 +124,11 @@ export class Waits {
   }
 
   /** Whether all nodes have reported, and nobody is left who could acknowledge. */
-  #isComplete({ reports }: Wait): boolean {
-    return this.#cluster.nodes().every(({ node }) => reports.get(node)?.pending === 0);
+  #isComplete({ nodes, reports }: Wait): boolean {
+    return this.#cluster.nodes().every(({ node }) => {
+      const report = reports.get(node);
+      return report === undefined ? !nodes.has(node) : report.pending === 0;
+    });
   }
 
   #end(id: string, wait: Wait): void {
