@@ -1,5 +1,5 @@
 import type { Connection } from '../core/connection.js';
-import { type Deadline, type Deadlines, keyAt } from '../core/receipts/deadlines.js';
+import { type Deadline, deadlineOf, type Deadlines, keyAt } from '../core/receipts/deadlines.js';
 import type { LocalReceipt, Receipts } from '../core/receipts/receipts.js';
 import { userOf } from '../model/address.js';
 import type { After } from '../model/clock.js';
@@ -13,6 +13,10 @@ const PAGE = 500;
 const CHECK_MS = 1000;
 // An acknowledgement of another node may still be on its way to the store.
 const SLACK_MS = 1000;
+// The node that sends looks every second, and another takes over after some seconds.
+const KEPT_MS = 10_000;
+// Of events that are stored together: a part of what the queue holds in memory.
+const MOST_BYTES = 2 * 1024 * 1024;
 const PLACE = 'place';
 
 /**
@@ -31,6 +35,7 @@ export class Missed {
 
   constructor(options: MissedOptions) {
     this.#options = options;
+    options.deadlines.watch();
     options.receipts.watch((receipt, connection) => this.#acknowledged(receipt, connection));
   }
 
@@ -46,6 +51,8 @@ export class Missed {
 
   /** Only the first of a user, and the first of all, say something new. */
   #acknowledged({ entry, acknowledged, users }: LocalReceipt, { user }: Connection): void {
+    // Nobody would look at it, nor remove it.
+    if (deadlineOf(entry) <= this.#options.now() - SLACK_MS) return;
     if (acknowledged.size === 1) this.#store(anybodyKey(entry.id));
     if (user !== undefined && users.get(user)?.acknowledged === 1) this.#store(userKey(entry.id, user));
   }
@@ -78,12 +85,16 @@ export class Missed {
     const { lease, deadlines, places, now } = this.#options;
     if (!lease.isHeld) {
       this.#place = undefined;
+      deadlines.forgetLeft(now() - KEPT_MS);
       return;
     }
     this.#place ??= (await places.get(PLACE)) ?? (await this.#firstPlace());
-    for (const { entry } of deadlines.takeEarly()) {
-      await this.#tellMissed(entry);
-      await this.#forget(entry);
+    for (let left = deadlines.firstLeft; left !== undefined; left = deadlines.firstLeft) {
+      if (left.key > this.#place) {
+        await this.#tellMissed(left.entry);
+        await this.#forget(left.entry);
+      }
+      deadlines.shiftLeft();
     }
     while (lease.isHeld && !this.#isStopped) {
       const over: Deadline[] = deadlines.over(this.#place, now() - SLACK_MS, GROUP);
@@ -119,13 +130,15 @@ export class Missed {
     const { tell, receipts, now } = this.#options;
     const notification = notificationJson(entry.notification, { id: entry.id });
     const at = now();
-    await Promise.all(
-      missing.map(async user => {
-        if (!(await tell({ type: 'notification.missed', notification, user })))
-          throw new Error('an event could not be stored');
-        receipts.missed(entry, user, at);
-      }),
-    );
+    const tellOf = async (user: string | null) => {
+      if (!(await tell({ type: 'notification.missed', notification, user })))
+        throw new Error('an event could not be stored');
+      receipts.missed(entry, user, at);
+    };
+    // Each event has the whole notification, with all its users.
+    const most = Math.ceil(MOST_BYTES / notification.length);
+    for (let from = 0; from < missing.length; from += most)
+      await Promise.all(missing.slice(from, from + most).map(tellOf));
   }
 
   async #keysOf({ id }: Entry): Promise<string[]> {

@@ -1,11 +1,10 @@
 import sortedBTree from 'sorted-btree';
+import { Fifo } from '../../model/fifo.js';
 import type { Entry } from '../../model/notification.js';
 
 const { default: BTree } = sortedBTree;
 
 const DIGITS = 15;
-// The node that watches the deadlines looks every second. Other nodes need not keep what left early for long.
-const KEPT_MS = 10_000;
 
 /** An entry whose time to be acknowledged is over. */
 export interface Deadline {
@@ -15,21 +14,27 @@ export interface Deadline {
 }
 
 /**
- * The notifications that should be acknowledged, in the order of their deadlines. One that leaves the window before its
- * deadline, because `RETENTION_BYTES` is too small, is due at once.
+ * The notifications that should be acknowledged, in the order of their deadlines. One that leaves the window before
+ * somebody looked at its deadline is kept apart: `RETENTION_BYTES` is too small, or its time is as long as the retention.
  */
 export class Deadlines {
   readonly #entries = new BTree<string, Entry>();
-  #early: { readonly at: number; readonly deadline: Deadline }[] = [];
+  readonly #left = new Fifo<{ readonly at: number; readonly deadline: Deadline }>();
   readonly #now: () => number;
+  #isWatched = false;
 
   /** @param now the journal's clock, in milliseconds since the epoch */
   constructor(now: () => number) {
     this.#now = now;
   }
 
+  /** Call this before the first entry if somebody looks at the deadlines. Otherwise nothing is kept. */
+  watch(): void {
+    this.#isWatched = true;
+  }
+
   add(entry: Entry): void {
-    if (entry.notification.ack !== undefined) this.#entries.set(keyOf(entry), entry);
+    if (this.#isWatched && entry.notification.ack !== undefined) this.#entries.set(keyOf(entry), entry);
   }
 
   /** Call this when an entry leaves the window. */
@@ -37,9 +42,7 @@ export class Deadlines {
     if (entry.notification.ack === undefined) return;
     const key = keyOf(entry);
     if (!this.#entries.delete(key)) return;
-    const now = this.#now();
-    this.#early = this.#early.filter(({ at }) => at > now - KEPT_MS);
-    if (key > keyAt(now)) this.#early.push({ at: now, deadline: { key, entry } });
+    this.#left.push({ at: this.#now(), deadline: { key, entry } });
   }
 
   /** The next deadlines behind a key that are over at a moment, at most so many. */
@@ -52,14 +55,29 @@ export class Deadlines {
     return found;
   }
 
-  /** Takes those that left the window before their deadline. */
-  takeEarly(): Deadline[] {
-    return this.#early.splice(0).map(({ deadline }) => deadline);
+  /** The first of those that left the window. */
+  get firstLeft(): Deadline | undefined {
+    return this.#left.at(this.#left.first)?.deadline;
+  }
+
+  /** The first of those that left has been looked at. */
+  shiftLeft(): void {
+    this.#left.shift();
+  }
+
+  /** Another node looks at those that left the window up to a moment. */
+  forgetLeft(until: number): void {
+    while ((this.#left.at(this.#left.first)?.at ?? Number.POSITIVE_INFINITY) <= until) this.#left.shift();
   }
 }
 
-function keyOf({ id, time, notification: { ack = 0 } }: Entry): string {
-  return `${String(time + ack * 1000).padStart(DIGITS, '0')} ${id}`;
+function keyOf(entry: Entry): string {
+  return `${String(deadlineOf(entry)).padStart(DIGITS, '0')} ${entry.id}`;
+}
+
+/** When the time of an entry is over, in milliseconds since the epoch. */
+export function deadlineOf({ time, notification: { ack = 0 } }: Entry): number {
+  return time + ack * 1000;
 }
 
 /** A key behind all deadlines up to a moment. */
