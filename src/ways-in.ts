@@ -15,7 +15,7 @@ export function waysInOf(base: Base, postroom: Postroom) {
   const parse = notificationParser({
     maxBytes: maxNotificationBytes,
     retentionSeconds: config.RETENTION_SECONDS,
-    now: clock.now,
+    now: postroom.now,
   });
   const endpointFor = (publishers: Publishers) =>
     new NotifyEndpoint({ postroom, parse, keys: publishers, maxNotificationBytes, callerOf, refusals, log });

@@ -119,7 +119,8 @@ export class Messages {
       const fields = fieldsOf({ room, event, ttl }, '', retentionSeconds, 0);
       const { id, user = null } = this.#connection;
       const from = JSON.stringify({ connection: id, user });
-      return { ...fields, data, except: [id], ttl: fields.ttl ?? 0, from };
+      const { addresses, ttl: seconds = 0 } = fields;
+      return { addresses, event, data, except: [id], key: undefined, ttl: seconds, from };
     } catch (error) {
       return problemToError(error);
     }

@@ -136,6 +136,7 @@ export class Postroom {
       lease: stores.lease('schedule'),
       cluster,
       append: notification => this.append(notification),
+      firstSent: notification => journal.firstWith(notification),
       now: this.now,
       after,
       refused: options.refused ?? failed,
@@ -159,8 +160,8 @@ export class Postroom {
     this.#trimming = setInterval(() => this.#delivery.trim(), TRIM_INTERVAL_MS);
     this.#trimming.unref();
     // It may have been stopped meanwhile.
+    await this.schedule.start();
     if (this.#phase === 'starting') this.#phase = 'open';
-    this.schedule.start();
   }
 
   /** Refuses notifications from now on. Running calls of `publish` still finish. */

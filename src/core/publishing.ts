@@ -70,7 +70,8 @@ export class Publishing {
     const { at } = notification;
     if (at !== undefined) {
       this.#requireOpen();
-      return schedule.add(notification, at);
+      const accepted = await schedule.add(notification, at);
+      return 'sent' in accepted ? { id: accepted.sent, connections: 0, duplicate: true } : accepted;
     }
     // One with the same key may wait.
     const waiting = schedule.isUsed ? await this.#inTurn(schedule.firstWith(notification)) : undefined;

@@ -3,6 +3,7 @@ import { requireSameTarget } from '../journal/key-reuse.js';
 import type { After } from '../model/clock.js';
 import type { Id } from '../model/id.js';
 import type { Notification } from '../model/notification.js';
+import { ownKey } from '../model/notification-json.js';
 import { Problem, unavailable } from '../model/problem.js';
 import { nextTurn } from '../model/turns.js';
 import type { Lease, Store } from '../storage/store.js';
@@ -34,6 +35,11 @@ export interface ScheduleReceipt {
   readonly duplicate: boolean;
 }
 
+/** A notification with the same key was sent already. */
+export interface Sent {
+  readonly sent: Id;
+}
+
 /**
  * Sends notifications later. They wait in a store, in the order of their moments. One node of the installation sends
  * what is due: it goes into the journal with a key of its own, so that a crash in between does not send it twice.
@@ -43,7 +49,7 @@ export class Schedule {
   /** What leaves just now: it cannot be taken back any more. */
   readonly #leaving = new Set<string>();
   /** Keys of publishers that are being accepted. */
-  readonly #accepting = new Map<string, Promise<ScheduleReceipt>>();
+  readonly #accepting = new Map<string, Promise<ScheduleReceipt | Sent>>();
   #cancelCheck: (() => void) | undefined;
   #checkAt = Number.POSITIVE_INFINITY;
   #checking: Promise<void> | undefined;
@@ -66,7 +72,10 @@ export class Schedule {
     return this.#isUsed;
   }
 
-  start(): void {
+  /** Resolves when it is known whether something waits, or that cannot be known now. */
+  async start(): Promise<void> {
+    const [first] = await this.#options.store.range('', END, 1).catch(() => []);
+    this.#isUsed = first !== undefined;
     this.#checkAfter(0);
   }
 
@@ -78,10 +87,10 @@ export class Schedule {
   }
 
   /**
-   * Accepts a notification for later. Resolves when it is durable. Rejects with a Problem: `unavailable`, or
+   * Accepts a notification for later, if none with its key was sent or waits. Resolves when it is durable. Rejects with a Problem: `unavailable`, or
    * `key_reused` if its key stands for another notification.
    */
-  add(notification: Notification, at: number): Promise<ScheduleReceipt> {
+  add(notification: Notification, at: number): Promise<ScheduleReceipt | Sent> {
     const { key } = notification;
     // The order of the calls counts, not how long it takes to look up a key.
     const id = this.#newId(at);
@@ -89,7 +98,10 @@ export class Schedule {
     if (key === undefined) return this.#accept(notification, at, id);
     // Two with one key may come at once.
     const accepted = this.#accepted(key).then(
-      async () => (await this.#firstWith(key, notification)) ?? this.#accept(notification, at, id),
+      async () =>
+        (await this.#firstWith(key, notification)) ??
+        (await this.#firstSent(notification)) ??
+        this.#accept(notification, at, id),
     );
     this.#accepting.set(key, accepted);
     const done = () => this.#accepting.get(key) === accepted && this.#accepting.delete(key);
@@ -128,6 +140,11 @@ export class Schedule {
   /** What waits, in the order of the moments: behind an id, at most so many. */
   async list(after: string, limit: number): Promise<[id: string, scheduled: Scheduled][]> {
     return this.#options.store.range(after === '' ? '' : `${after}\0`, END, limit).catch(cannot);
+  }
+
+  async #firstSent(notification: Notification): Promise<Sent | undefined> {
+    const id = await this.#options.firstSent(notification);
+    return id === undefined ? undefined : { sent: id };
   }
 
   /** Resolves when nobody is accepted with this key any more. */
@@ -235,7 +252,7 @@ export class Schedule {
         leaving.map(async ([id, scheduled]) => {
           const { notification } = scheduled;
           try {
-            await append({ ...notification, key: notification.key ?? `scheduled ${id}` });
+            await append({ ...notification, key: notification.key ?? ownKey(id) });
           } catch (error) {
             if (!(error instanceof Problem) || error.code === 'unavailable') return false;
             // It never will be taken.
@@ -264,6 +281,8 @@ export class Schedule {
 }
 
 interface ScheduleOptions {
+  /** The id of the first notification with the same key that was sent. May reject with a Problem. */
+  readonly firstSent: (notification: Notification) => Promise<Id | undefined>;
   readonly store: Store<Scheduled>;
   /** The schedule ids by the keys of the publishers. */
   readonly keys: Store<string>;

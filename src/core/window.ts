@@ -14,7 +14,7 @@ const MAX_TRIMMED = 10_000;
 
 interface Slot {
   readonly entry: Entry;
-  readonly bytes: number;
+  bytes: number;
   /** A newer entry has taken its place: it is sent to nobody any more. */
   isCollapsed: boolean;
   /** How many connections of this node it was addressed to when it came. */
@@ -154,6 +154,14 @@ export class Window {
   setReached(position: number, connections: number): void {
     const slot = this.#slots.at(position);
     if (slot !== undefined) slot.reached = connections;
+  }
+
+  /** What is known of an entry takes so many more bytes. */
+  weighMore(position: number, bytes: number): void {
+    const slot = this.#slots.at(position);
+    if (slot === undefined) return;
+    slot.bytes += bytes;
+    this.#bytes += bytes;
   }
 
   entryAt(position: number): Entry | undefined {

@@ -207,6 +207,16 @@ export class DiskJournal implements Journal {
     }
   }
 
+  async firstWith(notification: Notification): Promise<Id | undefined> {
+    if (this.#file === undefined) throw refusal();
+    const { key } = notification;
+    const first = key === undefined ? undefined : this.#firstWith(this.#file, key);
+    if (first === undefined) return undefined;
+    requireSameTarget(notification, first.target, first.id);
+    await first.committed;
+    return first.id;
+  }
+
   #firstWith(file: DiskFile, key: string): First | undefined {
     const pending = this.#pendingKeys.get(key);
     if (pending !== undefined) return pending;

@@ -40,6 +40,12 @@ export interface Journal {
   append(notification: Notification): Promise<Appended>;
 
   /**
+   * The id of the first notification with the same key, as long as that is known. Rejects with a Problem: `key_reused` if
+   * it has other addresses or another event, `unavailable` if it cannot be known now.
+   */
+  firstWith(notification: Notification): Promise<Id | undefined>;
+
+  /**
    * Delivers the retained past, then new entries of all nodes until close: each once, in the order of ids. Call it
    * once, before the first append. Resolves when the past was delivered, to the id that the past begins after: entries
    * at or before this id are gone.

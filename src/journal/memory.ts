@@ -49,6 +49,13 @@ export class MemoryJournal implements Journal {
     return { id, duplicate: false };
   }
 
+  async firstWith(notification: Notification): Promise<Id | undefined> {
+    this.#trimKeys();
+    const first = this.#firsts.get(notification.key ?? '');
+    if (first !== undefined) requireSameTarget(notification, first, first.id);
+    return first?.id;
+  }
+
   async follow(follower: Follower): Promise<Id> {
     this.#follower = follower;
     return this.#start;

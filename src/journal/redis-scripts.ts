@@ -95,6 +95,15 @@ export const APPEND = `${TRIM}${NOW}
   trim(now - ARGV[2], tonumber(ARGV[3]), #results / 3 * 2)
   return results`;
 
+/** ARGV: a key. Returns the id of the entry with this key, and its fields; two empty texts if there is none. */
+export const FIRST = `
+  local id = redis.call('HGET', KEYS[2], ARGV[1])
+  local entry = id and redis.call('XRANGE', KEYS[1], id, id)[1]
+  for at = 1, entry and #entry[2] or 0, 2 do
+    if entry[2][at] == 'n' then return { id, entry[2][at + 1] } end
+  end
+  return { '', '' }`;
+
 /**
  * Each node runs this once a second: trims, and keeps the journal's time. ARGV: the milliseconds that entries are kept,
  * the limit in bytes, the newest id that the node has delivered, and the node's value of the journal's time. Returns

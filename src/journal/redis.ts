@@ -14,7 +14,7 @@ import { requireSameTarget } from './key-reuse.js';
 import type { Appended, Follower, Journal, JournalStatus } from './journal.js';
 import { idMoment, packed, type StreamEntry } from './redis-entry.js';
 import { RedisReader } from './redis-reader.js';
-import { APPEND, MAINTAIN } from './redis-scripts.js';
+import { APPEND, FIRST, MAINTAIN } from './redis-scripts.js';
 
 const MAINTAIN_MS = 1000;
 // An append that is not answered in this time is refused.
@@ -120,6 +120,18 @@ export class RedisJournal implements Journal {
     } finally {
       if (!isAdded) this.#own.delete(number);
     }
+  }
+
+  async firstWith(notification: Notification): Promise<Id | undefined> {
+    const { key } = notification;
+    if (key === undefined) return undefined;
+    const reply = await this.#commands.eval(FIRST, this.#keys.length, ...this.#keys, key).catch(error => {
+      throw refusal(error);
+    });
+    const [id = '', fields = ''] = Array.isArray(reply) ? reply.map(String) : [];
+    if (id === '') return undefined;
+    requireSameTarget(notification, unpack(fields, '', ''), id as Id);
+    return id as Id;
   }
 
   async follow(follower: Follower): Promise<Id> {

@@ -1,5 +1,7 @@
 import { type Fault, invalidNotification, MAX_FAULTS, Problem } from './problem.js';
 
+/** Their texts are numbers. `at` may also be a moment. */
+const NUMBERS = new Set(['ttl', 'ack', 'wait', 'at', 'delay']);
 const LISTS = new Set(['rooms', 'users', 'connections', 'except']);
 
 /**
@@ -54,7 +56,7 @@ function jsonOf(name: string, texts: string[]): string {
   if (name === 'data') return isJson(text) ? text : JSON.stringify(text);
   if (name === 'everyone' && /^(1|true)$/.test(text)) return 'true';
   if (name === 'everyone' && /^(0|false|)$/.test(text)) return 'false';
-  if (name === 'ttl' && /^\d{1,15}$/.test(text)) return String(Number(text));
+  if (NUMBERS.has(name) && /^\d{1,15}(\.\d{1,9})?$/.test(text)) return String(Number(text));
   return JSON.stringify(text);
 }
 

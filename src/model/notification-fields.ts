@@ -244,7 +244,10 @@ function momentOf(value: unknown): number | undefined {
   if (typeof value === 'number') return value >= 0 ? Math.round(value * 1000) : undefined;
   if (typeof value !== 'string' || !MOMENT.test(value)) return undefined;
   const milliseconds = Date.parse(value.replace(' ', 'T').toUpperCase());
-  return Number.isNaN(milliseconds) ? undefined : milliseconds;
+  // JavaScript takes 30 February for 2 March.
+  const day = Number(value.slice(8, 10));
+  const isDay = new Date(`${value.slice(0, 10)}T00:00:00Z`).getUTCDate() === day;
+  return Number.isNaN(milliseconds) || !isDay ? undefined : milliseconds;
 }
 
 function unknownField(name: string): string {

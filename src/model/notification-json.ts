@@ -16,6 +16,13 @@ export function addressFields(addresses: readonly Address[]): Record<string, unk
   };
 }
 
+const OWN_KEY = 'postroom:scheduled:';
+
+/** The key of a notification that was sent later and has none of its publisher. */
+export function ownKey(scheduleId: string): string {
+  return OWN_KEY + scheduleId;
+}
+
 /**
  * A notification as a backend posts it, as JSON text; `data` is as it was posted.
  * @param about members that come before its own, such as its id
@@ -27,7 +34,7 @@ export function notificationJson(notification: Notification, about: object = {})
     ...addressFields(addresses),
     event,
     ...(except.length > 0 && { except }),
-    key,
+    key: key?.startsWith(OWN_KEY) ? undefined : key,
     ttl,
     ack,
     collapse,

@@ -1,7 +1,7 @@
 import type { Connection } from '../core/connection.js';
 import { type Deadline, deadlineOf, type Deadlines, keyAt } from '../core/receipts/deadlines.js';
 import type { LocalReceipt, Receipts } from '../core/receipts/receipts.js';
-import { userOf } from '../model/address.js';
+import { userAddress, userOf } from '../model/address.js';
 import type { After } from '../model/clock.js';
 import type { Entry } from '../model/notification.js';
 import { notificationJson } from '../model/notification-json.js';
@@ -17,6 +17,7 @@ const SLACK_MS = 1000;
 const KEPT_MS = 10_000;
 // Of events that are stored together: a part of what the queue holds in memory.
 const MOST_BYTES = 2 * 1024 * 1024;
+const EVENT_BYTES = 1000;
 const PLACE = 'place';
 
 /**
@@ -30,6 +31,9 @@ export class Missed {
   readonly #unstored = new Set<string>();
   /** The key of the last deadline that was looked at; undefined until this node has the lease. */
   #place: string | undefined;
+  /** Who was told of the notification that could not be told to all yet. */
+  readonly #told = new Set<string>();
+  #isFailing = false;
   #isStopped = false;
   #checking: Promise<void> = Promise.resolve();
 
@@ -59,7 +63,11 @@ export class Missed {
 
   #store(key: string): void {
     this.#unstored.add(key);
-    this.#put(key).catch(this.#options.failed);
+    this.#put(key).catch(error => {
+      // One line for many: it is tried again at each check.
+      if (!this.#isFailing) this.#options.failed(error);
+      this.#isFailing = true;
+    });
   }
 
   async #put(key: string): Promise<void> {
@@ -69,6 +77,7 @@ export class Missed {
 
   async #storeAll(): Promise<void> {
     await Promise.all([...this.#unstored].map(key => this.#put(key)));
+    this.#isFailing = false;
   }
 
   #checkLater(): void {
@@ -128,17 +137,19 @@ export class Missed {
     if (hasOthers && !acknowledged.has(anybodyKey(entry.id))) missing.push(null);
     if (missing.length === 0) return;
     const { tell, receipts, now } = this.#options;
-    const notification = notificationJson(entry.notification, { id: entry.id });
     const at = now();
     const tellOf = async (user: string | null) => {
-      if (!(await tell({ type: 'notification.missed', notification, user })))
+      const key = `${entry.id} ${user}`;
+      if (this.#told.has(key)) return;
+      if (!(await tell({ type: 'notification.missed', notification: missedBy(entry, user), user })))
         throw new Error('an event could not be stored');
+      this.#told.add(key);
       receipts.missed(entry, user, at);
     };
-    // Each event has the whole notification, with all its users.
-    const most = Math.ceil(MOST_BYTES / notification.length);
+    const most = Math.ceil(MOST_BYTES / (EVENT_BYTES + entry.notification.data.length));
     for (let from = 0; from < missing.length; from += most)
       await Promise.all(missing.slice(from, from + most).map(tellOf));
+    this.#told.clear();
   }
 
   async #keysOf({ id }: Entry): Promise<string[]> {
@@ -179,4 +190,16 @@ function anybodyKey(id: string): string {
 
 function userKey(id: string, user: string): string {
   return `${id} ${user}`;
+}
+
+/**
+ * A notification as it was posted, with its id. One that a user has missed names this user alone: it may have been for
+ * thousands. One that nobody has acknowledged names the other addresses.
+ */
+function missedBy({ id, notification }: Entry, user: string | null): string {
+  const addresses =
+    user === null
+      ? notification.addresses.filter(address => userOf(address) === undefined)
+      : [userAddress(user)];
+  return notificationJson({ ...notification, addresses }, { id });
 }

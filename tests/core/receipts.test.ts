@@ -46,6 +46,7 @@ class SharedJournal {
         this.#from = node.node;
         return this.#journal.append(notification);
       },
+      firstWith: async () => undefined,
       follow: async follower => {
         for (const entry of this.entries) follower.deliver(entry);
         this.followers.push({ node, follower });

@@ -109,6 +109,20 @@ describe('a notification for later', () => {
     expect(((await waiting(server)).scheduled as object[]).length).toBe(1);
   });
 
+  it('is a duplicate if its key was sent before', async () => {
+    const server = await startServer();
+    const now = { room: 'public.a', event: 'e', key: 'k' };
+    const { id } = await post(server, now);
+    expect(await post(server, { ...now, delay: 60 })).toEqual({
+      status: 200,
+      id,
+      connections: 0,
+      duplicate: true,
+    });
+    expect(await post(server, { ...now, event: 'f', delay: 60 })).toMatchObject({ status: 422 });
+    expect(await waiting(server)).toMatchObject({ scheduled: [] });
+  });
+
   it('in a batch has its own answer', async () => {
     const server = await startServer();
     const answer = await post(server, [

@@ -144,6 +144,7 @@ describe('what goes wrong on our side', () => {
     const journal: Journal = {
       kind: 'failing',
       append: () => Promise.reject(error),
+      firstWith: async () => undefined,
       follow: async () => '0-0',
       now: Date.now,
       newest: async () => '0-0',

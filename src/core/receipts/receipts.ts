@@ -8,6 +8,10 @@ import type { Reader } from '../reader.js';
 import type { Window } from '../window.js';
 import type { Waits } from './waits.js';
 
+// Memory of what is known of an acknowledgement, and of a user to whom a notification was addressed by name.
+const ACKNOWLEDGEMENT_BYTES = 64;
+const USER_BYTES = 200;
+
 /** What this node knows of a user to whom a notification was addressed by name. */
 export interface UserReceipt {
   /** Connections of the user that it was addressed to. */
@@ -22,6 +26,7 @@ export interface LocalReceipt {
   readonly position: number;
   /** Connections that have acknowledged it. */
   readonly acknowledged: Set<string>;
+  readonly addresses: ReadonlySet<Address>;
   /** The users to whom it was addressed by name. */
   readonly users: Map<string, UserReceipt>;
   /** Connections that it was addressed to and that have not acknowledged it, if somebody waits for them. */
@@ -108,13 +113,14 @@ export class Receipts implements Observer {
     const position = this.#window.positionOf(id);
     const entry = position === undefined ? undefined : this.#window.entryAt(position);
     if (position === undefined || entry?.notification.ack === undefined) return;
-    if (this.#stateOf(connection, entry, position) !== 'delivered') return;
     const receipt = this.#receiptOf(entry, position);
     if (receipt.acknowledged.has(connection.id)) return;
+    if (this.#stateOf(connection, entry, position, receipt) !== 'delivered') return;
     // It says again what its earlier connection may have said. All of them have acknowledged: so this is known.
     const reached = this.#window.reachedAt(position);
     if (connection.isResumed && reached > 0 && receipt.acknowledged.size >= reached) return;
     receipt.acknowledged.add(connection.id);
+    this.#window.weighMore(position, ACKNOWLEDGEMENT_BYTES);
     const user = connection.user === undefined ? undefined : receipt.users.get(connection.user);
     if (user !== undefined) user.acknowledged++;
     receipt.pending?.delete(connection);
@@ -161,10 +167,15 @@ export class Receipts implements Observer {
     return best === 'reading' ? { state: best, behind } : { state: best };
   }
 
-  #stateOf(connection: Connection, entry: Entry, position: number): State {
+  #stateOf(connection: Connection, entry: Entry, position: number, receipt?: LocalReceipt): State {
     const { addresses, except } = entry.notification;
     if (except.includes(connection.id)) return 'excepted';
-    if (!addresses.some(address => reaches(connection, address, position))) return 'not_in_room';
+    // A connection may be in few rooms, and a notification be for thousands of users; or the other way round.
+    const isReached =
+      receipt === undefined || addresses.length < connection.joined.size
+        ? addresses.some(address => reaches(connection, address, position))
+        : reachesAny(connection, receipt.addresses, position);
+    if (!isReached) return 'not_in_room';
     if (position < this.#reader.settled(connection)) return 'delivered';
     return this.#window.isOver(entry) ? 'expired' : 'reading';
   }
@@ -179,8 +190,17 @@ export class Receipts implements Observer {
       if (user !== undefined) users.set(user, { connections: 0, acknowledged: 0 });
     }
     const pending = wait === undefined ? undefined : new Set<Connection>();
-    const receipt = { entry, position, acknowledged: new Set<string>(), users, pending, missed: [] };
+    const receipt = {
+      entry,
+      position,
+      acknowledged: new Set<string>(),
+      users,
+      pending,
+      missed: [],
+      addresses: new Set(addresses),
+    };
     this.#receipts.set(entry.id, receipt);
+    this.#window.weighMore(position, users.size * USER_BYTES);
     return receipt;
   }
 
@@ -199,6 +219,16 @@ export class Receipts implements Observer {
       this.#waited.delete(receipt);
     }
   }
+}
+
+/** As `reaches`, for one of many addresses. */
+function reachesAny(connection: Connection, addresses: ReadonlySet<Address>, position: number): boolean {
+  for (const address of connection.joined.keys())
+    if (addresses.has(address) && reaches(connection, address, position)) return true;
+  // It may have left the room since then.
+  if (connection.seen === undefined) return false;
+  for (const address of addresses) if (connection.seen.has(address, position)) return true;
+  return false;
 }
 
 /** Whether an entry at a position is for a connection. One that came back may acknowledge what it got before. */

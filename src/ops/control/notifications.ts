@@ -62,7 +62,7 @@ export function notificationResource({ postroom }: { postroom: Postroom }): Reso
 }
 
 function isScheduleId(text: string): boolean {
-  return /^[\d-]+[\da-z]+$/.test(text);
+  return /^\d{1,20}-\d{1,20}-\d{1,10}-[\da-z]{1,8}$/.test(text);
 }
 
 function idOf({ params }: Request): string {
@@ -71,9 +71,10 @@ function idOf({ params }: Request): string {
 
 const DETAILS: Record<State, (findings: Findings) => string> = {
   acknowledged: () => 'A connection of the user has acknowledged it.',
-  delivered: () => 'It was written to a connection of the user; no acknowledgement has come.',
+  delivered: () =>
+    'It was written to a connection of the user, or passed over (its ttl had passed, or a newer one took its place); no acknowledgement has come.',
   reading: ({ behind }) =>
-    `The user's connection is behind by ${behind} notifications; it gets them as its socket drains.`,
+    `A connection of the user is ${behind} notifications behind; it gets its own as its socket drains.`,
   excepted: () => 'The connection of the user is in "except".',
   expired: () => 'Its ttl had passed before the connection of the user could get it.',
   not_in_room: () => 'The user is connected, but not in a room of the notification, or came too late.',
