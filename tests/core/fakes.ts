@@ -240,7 +240,7 @@ export class Core {
   publish(
     to: Address | readonly Address[],
     data: string,
-    options: Partial<Pick<Notification, 'except' | 'ttl'>> = {},
+    options: Partial<Pick<Notification, 'except' | 'ttl' | 'collapse'>> = {},
   ): Promise<Receipt> {
     return this.postroom.publish(notificationTo(to, data, options));
   }

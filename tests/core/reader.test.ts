@@ -1,5 +1,5 @@
 import { describe, expect, it } from '@jest/globals';
-import { BROADCAST } from '../../src/model/address.js';
+import { type Address, BROADCAST } from '../../src/model/address.js';
 import { BEGINNING, type Core, FakeSocket, FakeWire, startCore, turn, until } from './fakes.js';
 
 describe('a connection that comes with a cursor', () => {
@@ -369,5 +369,42 @@ describe('many readers', () => {
     await core.settle();
     expect(socket.waiting).toBeGreaterThan(1000);
     expect(socket.waiting).toBeLessThanOrEqual(64 * 1024);
+  });
+});
+
+describe('of several with one name to collapse', () => {
+  const state = (core: Core, data: string, to: Address = 'room:a') =>
+    core.publish(to, data, { collapse: 'state' });
+
+  it('one who comes back gets the newest', async () => {
+    const core = await startCore();
+    for (const data of ['1', '2', '3']) await state(core, data);
+    await state(core, 'other', 'room:b');
+    const client = core.connect({ rooms: ['a', 'b'], since: BEGINNING });
+    await core.settle();
+    expect(client.frames()).toEqual(['3 a', 'other b']);
+  });
+
+  it('a slow reader gets the newest of those that it has not been sent', async () => {
+    const core = await startCore({ maxBufferedBytes: 1 });
+    const client = core.connect({ rooms: ['a'] });
+    client.socket.stall();
+    for (const data of ['1', '2', '3']) {
+      await state(core, data);
+      await turn();
+    }
+    await core.publish('room:a', 'last');
+    client.socket.flow();
+    await core.settle();
+    expect(client.frames()).toEqual(['1 a', '3 a', 'last a']);
+  });
+
+  it('a room that is joined later brings the newest', async () => {
+    const core = await startCore();
+    for (const data of ['1', '2']) await state(core, data);
+    const client = core.connect();
+    core.postroom.subscribe(client.connection, 'a', BEGINNING);
+    await core.settle();
+    expect(client.frames()).toEqual(['2 a']);
   });
 });

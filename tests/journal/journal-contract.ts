@@ -144,11 +144,16 @@ export function journalContract(
     });
 
     it('appends nothing for a key that was there, and answers the first id', async () => {
-      const { append, delivered } = await open();
+      const { append, delivered, journal } = await open();
       const first = await append(notification('1', { key: 'k' }));
       await append(notification('2', { key: 'other' }));
       const again = await append(notification('3', { key: 'k', except: ['1.1'], ttl: 0 }));
       expect(again).toEqual({ id: first.id, duplicate: true });
+      expect(await journal.firstWith(notification('4', { key: 'k' }))).toBe(first.id);
+      expect(await journal.firstWith(notification('4', { key: 'new' }))).toBeUndefined();
+      expect(await journal.firstWith(notification('4'))).toBeUndefined();
+      const reused = notification('4', { key: 'k', event: 'another' });
+      await expect(journal.firstWith(reused)).rejects.toMatchObject({ code: 'key_reused' });
       expect(delivered.map(entry => entry.notification.data)).toEqual(['1', '2']);
     });
 
