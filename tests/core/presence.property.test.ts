@@ -145,7 +145,7 @@ describe('presence on three nodes', () => {
       }),
       { numRuns: RUNS },
     );
-  });
+  }, 60_000);
 });
 
 async function check(installation: Installation, room: string, maxMembers: number): Promise<void> {
