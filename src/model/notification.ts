@@ -85,7 +85,7 @@ export function notificationParser(limits: NotificationLimits): ParseNotificatio
   function parseOne(text: string, beside: KeyBeside | undefined, path: string): Notification {
     const bytes = text.length > maxBytes / 3 ? Buffer.byteLength(text) : text.length;
     if (bytes > maxBytes) throw tooLarge(bytes, maxBytes);
-    const { addresses, event, hasData, except, key, ttl, ...seldom } = fieldsOf(
+    const { addresses, event, hasData, except, key, ttl, ack, wait, collapse, at } = fieldsOf(
       parseJson(text, path),
       path,
       retentionSeconds,
@@ -104,9 +104,8 @@ export function notificationParser(limits: NotificationLimits): ParseNotificatio
       ttl,
     };
     // Most have none of these, and many are kept in memory.
-    return Object.values(seldom).every(value => value === undefined)
-      ? notification
-      : { ...notification, ...seldom };
+    const isPlain = ack === undefined && collapse === undefined && at === undefined && wait === undefined;
+    return isPlain ? notification : { ...notification, ack, wait, collapse, at };
   }
 
   function* parseBatch(text: string, beside: KeyBeside | undefined): Generator<Notification | Problem, void> {
