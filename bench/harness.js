@@ -1,6 +1,6 @@
 /** Starts the server under test and the load side, each on its own core, and stops them again. */
 import { once } from 'node:events';
-import { existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, rmSync, statSync } from 'node:fs';
 import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -94,6 +94,8 @@ async function startServer(name, settings, { broker, probed }) {
       return children[0].pid;
     },
     pids: children.map(child => child.pid),
+    /** How much it keeps on the disk. */
+    fileBytes: () => bytesIn(directory),
     /** Asks probe.js in the first server. */
     probe: command => askProbe(join(directory, `probe-${port}`), command),
     /** Ends it with kill -9 and starts it again with its files. Returns the seconds from spawn to ready. */
@@ -130,6 +132,12 @@ function startLoad({ pids, ports, joined, source, socket, broker }) {
         child.send({ command, options });
       }),
   };
+}
+
+/** Blocks that are in use, since LMDB's files may have holes. */
+function bytesIn(directory) {
+  const files = readdirSync(directory, { recursive: true }).map(name => statSync(join(directory, name)));
+  return files.reduce((sum, { blocks }) => sum + blocks * 512, 0);
 }
 
 async function askProbe(socket, command) {

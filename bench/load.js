@@ -3,8 +3,10 @@
  * same moments as its own. The harness starts it and sends one command at a time:
  *
  *   connect  { paths, together, node }                    opens a listener for each path, so many at a time
- *   fanout   { connections, window, warm, seconds, node } publishes to all listeners, see load/fanout.js
- *   publish  { connections, keepAlive, warm, seconds }    publishes to a room without listeners
+ *   acknowledge { count }                                 opens so many listeners that acknowledge at once
+ *   checkAcknowledged { fields }                          fails if one publish is not acknowledged by all of them
+ *   fanout   { connections, window, warm, seconds, node, fields } publishes to all listeners, see load/fanout.js
+ *   publish  { connections, keepAlive, warm, seconds, names } publishes to a room without listeners
  *   stall    { count }                                    so many listeners stop reading
  *   stream   { connections, rate, bytes, warm, seconds }  publishes so many a second, see load/stream.js
  *   catchUp  {}                                           they read on, until all have heard everything
@@ -28,6 +30,7 @@
  * Every answer includes the numbers of load/usage.js. A failure ends the process.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
+import { openAcknowledger } from './load/acknowledger.js';
 import { Callers, mostAtOnce } from './load/callers.js';
 import { Fanout } from './load/fanout.js';
 import { begun, intakeOf, keepSending } from './load/intake.js';
@@ -48,6 +51,8 @@ const targets = socket ? [{ path: socket }] : ports.map(port => ({ host: '127.0.
 const intake = intakeOf({ port, key, source });
 const commands = {
   connect,
+  acknowledge,
+  checkAcknowledged,
   fanout,
   publish,
   stall,
@@ -89,9 +94,31 @@ async function connect({ paths, together, node }) {
   return usageSince(before, target);
 }
 
-async function fanout({ connections, window, warm, seconds, node }) {
+async function acknowledge({ count }) {
   await running.drained;
-  const request = notifyRequest({ key, room: 'public.bench' });
+  const heard = listener => running.heard(listener, 1);
+  for (let n = 0; n < count; n++)
+    listeners.push(await openAcknowledger({ port, path: '/ws?room=public.bench', heard }));
+  return {};
+}
+
+async function checkAcknowledged({ fields }) {
+  await running.drained;
+  running = { drained: Promise.resolve(), heard() {} };
+  const answer = await fetch(`http://127.0.0.1:${port}/notify`, {
+    method: 'POST',
+    headers: { Authorization: `Bearer ${key}`, 'Content-Type': 'application/json' },
+    body: notifyBody({ room: 'public.bench', ...fields }),
+  });
+  const { acknowledged } = await answer.json();
+  if (acknowledged !== listeners.length)
+    throw new Error(`${acknowledged} of ${listeners.length} acknowledged`);
+  return {};
+}
+
+async function fanout({ connections, window, warm, seconds, node, fields }) {
+  await running.drained;
+  const request = notifyRequest({ key, room: 'public.bench', ...fields });
   const to = node === undefined ? targets : [targets[node]];
   const fanout = new Fanout({ targets: to, request, listeners, connections, window });
   running = fanout;
@@ -99,22 +126,34 @@ async function fanout({ connections, window, warm, seconds, node }) {
   const before = mark(target);
   const deliveredBefore = fanout.delivered;
   fanout.latencies = [];
+  fanout.answers = [];
   await sleep(seconds * 1000);
   const usage = usageSince(before, target);
   const deliveries = fanout.delivered - deliveredBefore;
+  const answers = [...fanout.answers];
   fanout.stop();
-  return { ...usage, deliveries, ...percentiles(fanout.latencies) };
+  return {
+    ...usage,
+    deliveries,
+    ...percentiles(fanout.latencies),
+    publishes: answers.length,
+    answers: percentiles(answers),
+  };
 }
 
-async function publish({ connections, keepAlive, warm, seconds }) {
-  const request = notifyRequest({ key, room: 'public.empty' });
+async function publish({ connections, keepAlive, warm, seconds, names = 1 }) {
+  const requests = Array.from({ length: names }, (_, n) =>
+    notifyRequest({ key, room: 'public.empty', ...(names > 1 && { collapse: `name.${n}` }) }),
+  );
+  const [request] = requests;
+  let next = 0;
   const open = keepAlive ? openPublisher : openFreshPublisher;
   let answers = 0;
   let stopped = false;
   function answered(publisher) {
     answers++;
     if (stopped) publisher.close();
-    else publisher.post();
+    else publisher.post(names > 1 ? requests[next++ % names] : request);
   }
   for (let n = 0; n < connections; n++) {
     open({ to: targets[n % targets.length], request, answered }).post();

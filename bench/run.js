@@ -10,6 +10,7 @@ import { existsSync, writeFileSync } from 'node:fs';
 import { cpus } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
+import acks from './acks.js';
 import calls from './calls.js';
 import cluster from './cluster.js';
 import connect from './connect.js';
@@ -55,6 +56,7 @@ const QUESTIONS = {
   ...named('webhooks', webhooks),
   ...named('typing', typing),
   ...named('calls', calls),
+  ...named('acks', acks),
 };
 
 const { values: options, positionals } = parseArgs({
@@ -117,7 +119,10 @@ async function measureAll(name, question) {
   for (let round = 1; round <= Number(options.rounds); round++) {
     for (const server of servers) {
       const figures = await undisturbed(`${name} ${round}/${options.rounds} ${server}`, server, question);
-      for (const result of results) result[server].push(figures[result.key]);
+      for (const result of results) {
+        // Some figures are of one side only.
+        if (figures[result.key] !== undefined) result[server].push(figures[result.key]);
+      }
     }
   }
   return results;

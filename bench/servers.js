@@ -1,4 +1,6 @@
 /** The servers that can be measured. */
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { UNHEARD } from './silence.js';
 import { SECRET } from './php-fpm.js';
@@ -11,6 +13,8 @@ const TALKATIVE = { MAX_CLIENT_MESSAGES_PER_SECOND: '100000' };
 export const PLACE = 'bench';
 
 const SOCKET = 'notify.sock'; // in the server's own directory
+
+const BEFORE = join(process.env.POSTROOM_BEFORE ?? path('../.cache/before'), 'dist/main.js');
 
 const postroom = { file: path('../dist/main.js'), joined: 'subscribed', nodes: 1 };
 const disk = { ...postroom, journal: 'disk' };
@@ -28,6 +32,13 @@ const redis = {
 export const SERVERS = {
   baseline: { file: path('./baseline.js'), joined: 'upgrade', nodes: 1 },
   postroom: { ...postroom, journal: 'memory' },
+  // An older version, see beside.js.
+  before: {
+    ...postroom,
+    file: BEFORE,
+    journal: 'memory',
+    lacks: () => (existsSync(BEFORE) ? undefined : 'an older checkout that is built: POSTROOM_BEFORE'),
+  },
   'no-presence': { ...postroom, journal: 'memory', settings: () => ({ PRESENCE_ROOMS: 'none' }) },
   disk,
   'disk-webhooks': { ...disk, settings: () => UNHEARD },

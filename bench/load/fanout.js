@@ -10,6 +10,8 @@ export class Fanout {
   delivered = 0;
   /** From the publish to its last listener, in ms, for every notification that all have heard. */
   latencies = [];
+  /** From the publish to its answer, in ms. */
+  answers = [];
   /** Resolves when, after `stop()`, every post has been answered and heard. */
   drained = new Promise(resolve => {
     this.#drain = resolve;
@@ -55,6 +57,7 @@ export class Fanout {
 
   #answered(publisher) {
     this.#unanswered--;
+    this.answers.push(performance.now() - publisher.postedAt);
     this.#idle.push(publisher);
     this.#postMore();
   }
@@ -62,9 +65,11 @@ export class Fanout {
   #postMore() {
     if (this.#stopped) return this.#closeIdle();
     while (this.#idle.length > 0 && this.#posted - this.#progress.slowest < this.#window) {
-      this.#postedAt[this.#posted++ % this.#window] = performance.now();
+      const publisher = this.#idle.pop();
+      publisher.postedAt = performance.now();
+      this.#postedAt[this.#posted++ % this.#window] = publisher.postedAt;
       this.#unanswered++;
-      this.#idle.pop().post();
+      publisher.post();
     }
   }
 

@@ -45,8 +45,9 @@ export function openFreshPublisher({ to, request, answered }) {
   return publisher;
 }
 
-export function notifyBody({ room, data = ORDER }) {
-  return JSON.stringify({ room, event: 'order.paid', data });
+/** @param fields others than these, such as `ack` */
+export function notifyBody({ room, data = ORDER, ...fields }) {
+  return JSON.stringify({ room, event: 'order.paid', data, ...fields });
 }
 
 export function notifyRequest({ key, ...notification }) {
