@@ -15,6 +15,8 @@ const MAX_TRIMMED = 10_000;
 interface Slot {
   readonly entry: Entry;
   bytes: number;
+  /** Names the entries of which only the newest counts; undefined if it counts by itself. */
+  readonly collapseKey: string | undefined;
   /** A newer entry has taken its place: it is sent to nobody any more. */
   isCollapsed: boolean;
   /** How many connections of this node it was addressed to when it came. */
@@ -94,11 +96,12 @@ export class Window {
   add(entry: Entry): number {
     const position = this.#slots.end;
     const bytes = weigh(entry.notification);
-    this.#slots.push({ entry, bytes, isCollapsed: false, reached: 0 });
+    const collapseKey = entry.notification.collapse === undefined ? undefined : collapseKeyOf(entry);
+    this.#slots.push({ entry, bytes, collapseKey, isCollapsed: false, reached: 0 });
     this.#bytes += bytes;
     this.#newest = entry;
     const { addresses, ttl, collapse } = entry.notification;
-    if (collapse !== undefined) this.#collapse(collapseKey(entry), position);
+    if (collapseKey !== undefined) this.#collapse(collapseKey, position);
     const isReplayable = !this.isOver(entry);
     for (const address of addresses) {
       const past = this.#pastOf(address);
@@ -266,12 +269,12 @@ export class Window {
   }
 
   #dropFirst(slot: Slot): void {
-    const { entry, isCollapsed } = slot;
+    const { entry, collapseKey, isCollapsed } = slot;
     this.#slots.shift();
     this.#bytes -= slot.bytes;
     this.#floor = entry;
     this.#dropped(entry);
-    if (entry.notification.collapse !== undefined && !isCollapsed) this.#newestOf.delete(collapseKey(entry));
+    if (collapseKey !== undefined && !isCollapsed) this.#newestOf.delete(collapseKey);
     for (const address of slot.entry.notification.addresses) {
       const past = this.#pasts.get(address);
       if (past === undefined) continue;
@@ -283,7 +286,7 @@ export class Window {
 }
 
 /** A name to collapse, together with the addresses. Both may be long. */
-function collapseKey({ notification: { addresses, collapse } }: Entry): string {
+function collapseKeyOf({ notification: { addresses, collapse } }: Entry): string {
   return createHash('sha256')
     .update(JSON.stringify([collapse, ...addresses.toSorted()]))
     .digest('base64url');
