@@ -61,8 +61,8 @@ export class Delivery implements Follower {
   /** Drops entries that are too old or too many. */
   trim(): void {
     const { window, connections, receipts } = this.#parts;
-    receipts.forgetTrimmed();
     // The rest is trimmed in the next turn.
     if (!window.trim()) connections.coalescer.schedule();
+    receipts.forgetTrimmed();
   }
 }
