@@ -37,7 +37,9 @@ function webhookContradictions(settings: Settings): string[] {
   if (WEBHOOK_SECRET === undefined && CALL_URL !== undefined)
     faults.push('CALL_URL needs WEBHOOK_SECRET, which signs the requests');
   if (WEBHOOK_SECRET !== undefined && WEBHOOK_URL === undefined && CALL_URL === undefined)
-    faults.push('WEBHOOK_SECRET signs the requests to WEBHOOK_URL and CALL_URL; set one of them');
+    faults.push(
+      'WEBHOOK_SECRET signs the requests to WEBHOOK_URL and CALL_URL, and neither is set; set one of them, or unset it',
+    );
   return faults;
 }
 

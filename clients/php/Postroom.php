@@ -670,6 +670,8 @@ class Postroom
      */
     public function verifyWebhook(string $body, array $headers, int $toleranceSeconds = 300): array
     {
+        // Where errors are displayed, PHP answers 200 to an uncaught exception, and the event would be lost.
+        ini_set('display_errors', '0');
         $id = self::webhookHeader($headers, 'id');
         $timestamp = self::webhookHeader($headers, 'timestamp');
         $signature = 'v1,' . base64_encode(hash_hmac('sha256', "$id.$timestamp.$body", $this->webhookKey(), true));

@@ -44,6 +44,18 @@ function verify(headers: object, body = BODY, more = '') {
 
 const headers = signed();
 
+describeWith(['php'], 'PHP client: a page that gets webhooks', () => {
+  it('answers 500 if something is not caught, also where PHP displays errors', async () => {
+    const shown = await php<[string, string]>(
+      `ini_set('display_errors', '1');
+       $postroom->verifyWebhook(${phpOf(BODY)}, ${phpOf(signed())});
+       return [ini_get('display_errors'), 'ok'];`,
+      { options },
+    );
+    expect(shown).toEqual(['0', 'ok']);
+  });
+});
+
 describeWith(['php'], 'PHP client: webhooks', () => {
   it.each<[string, object]>([
     ['as they are sent', headers],

@@ -165,7 +165,9 @@ describeWith(['php', 'chromium'], 'in a browser, with PHP', () => {
     const { server } = await start(snippet('php-call'), 'CALL_URL');
     const page = await openPage();
     const site = await openSite(pageOf('browser-call', server));
-    const [message] = await Promise.all([logged(page), page.goto(site)]);
+    await page.goto(site);
+    await page.waitForFunction('room.state === "open"');
+    const [message] = await Promise.all([logged(page), page.click('button')]);
     expect(await message.args()[0]?.jsonValue()).toEqual({ added: 7, by: null });
     expect(page.faults).toEqual([]);
   });
