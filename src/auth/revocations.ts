@@ -1,7 +1,8 @@
 import type { After } from '../model/clock.js';
 import { reasonOf } from '../model/reason.js';
 import { StartError } from '../model/start-error.js';
-import type { Store } from '../storage/store.js';
+import { sortableTime } from '../model/sortable-ids.js';
+import { pagesOf, type Store } from '../storage/store.js';
 import type { Identity } from './identity.js';
 
 const PAGE = 1000;
@@ -9,7 +10,6 @@ const POLL_MS = 5000;
 // The clocks of nodes may differ. Records of so much time are read again.
 const CLOCK_DIFFERENCE_MS = 60_000;
 const FORGET_EVERY_MS = 3_600_000;
-const DIGITS = 15;
 
 /** All tokens of a user that were issued before this moment. */
 export interface Revocation {
@@ -152,16 +152,10 @@ export class Revocations {
 
   async #read(): Promise<void> {
     const now = this.#now();
-    let from = keyOf(Math.max(0, this.#readUntil - CLOCK_DIFFERENCE_MS), '');
-    for (;;) {
-      const records = await this.#opened.range(from, keyOf(Number.MAX_SAFE_INTEGER, ''), PAGE);
-      for (const [key, revocation] of records) {
+    const from = keyOf(Math.max(0, this.#readUntil - CLOCK_DIFFERENCE_MS), '');
+    for await (const records of pagesOf(this.#opened, from, keyOf(Number.MAX_SAFE_INTEGER, ''), PAGE))
+      for (const [, revocation] of records)
         if (this.learn(revocation)) this.#revokedElsewhere(revocation.user);
-        // The next key in the order of bytes.
-        from = `${key}\0`;
-      }
-      if (records.length < PAGE) break;
-    }
     this.#readUntil = now;
   }
 
@@ -169,11 +163,8 @@ export class Revocations {
   async #forget(): Promise<void> {
     const now = this.#now();
     const oldest = now - this.#lifetimeMs;
-    for (;;) {
-      const records = await this.#opened.range('', keyOf(Math.max(0, oldest), ''), PAGE);
+    for await (const records of pagesOf(this.#opened, '', keyOf(Math.max(0, oldest), ''), PAGE))
       await Promise.all(records.map(([key]) => this.#opened.remove(key)));
-      if (records.length < PAGE) break;
-    }
     for (const [user, before] of this.#revoked) if (before < oldest) this.#revoked.delete(user);
     this.#forgottenAt = now;
   }
@@ -181,5 +172,5 @@ export class Revocations {
 
 /** Orders the records by time. */
 function keyOf(before: number, user: string): string {
-  return `${String(before).padStart(DIGITS, '0')} ${user}`;
+  return `${sortableTime(before)} ${user}`;
 }

@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto';
 import type { Reply } from '../backend/backend.js';
 import { SignedEndpoint } from '../backend/signed-endpoint.js';
 import type { After, Clock } from '../model/clock.js';
+import { isJson } from '../model/json.js';
 import { isShortText } from '../model/text.js';
 import { MessageError } from './message-error.js';
 
@@ -144,14 +145,5 @@ export class Calls {
       code,
       code === 'call_timeout' ? reason : 'The backend could not answer; the log of the server says why.',
     );
-  }
-}
-
-function isJson(text: string): boolean {
-  try {
-    JSON.parse(text);
-    return true;
-  } catch {
-    return false;
   }
 }

@@ -34,6 +34,7 @@ export interface Message {
   readonly notificationId: Id;
 }
 
+/** The shared parts of all clients' messages. */
 export interface MessagesOptions {
   readonly postroom: Postroom;
   /** Asks PHP; undefined if PHP takes no calls. */

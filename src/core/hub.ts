@@ -1,4 +1,4 @@
-import { type Address, BROADCAST, roomOf, userAddress } from '../model/address.js';
+import { type Address, BROADCAST, connectionOf, roomOf, userAddress } from '../model/address.js';
 import type { Entry } from '../model/notification.js';
 import type { Connection, Wire } from './connection.js';
 import type { Counters } from './counters.js';
@@ -6,8 +6,6 @@ import type { Frames } from './frames.js';
 import type { Coalescer } from './coalescer.js';
 import { NameIndex } from './name-index.js';
 import type { Reader } from './reader.js';
-
-const CONNECTION_PREFIX = 'connection:';
 
 /** Knows which connections of this process listen to which addresses, and delivers entries to them. */
 export class Hub {
@@ -110,8 +108,9 @@ export class Hub {
   /** The connections that an address reaches on this process. */
   listeners(address: Address): Iterable<Connection> {
     if (address === BROADCAST) return this.#connections.values();
-    if (address.startsWith(CONNECTION_PREFIX)) {
-      const connection = this.#connections.get(address.slice(CONNECTION_PREFIX.length));
+    const id = connectionOf(address);
+    if (id !== undefined) {
+      const connection = this.#connections.get(id);
       return connection === undefined ? [] : [connection];
     }
     return this.#listeners.get(address) ?? [];

@@ -5,19 +5,18 @@ import type { Id } from '../model/id.js';
 import type { Notification } from '../model/notification.js';
 import { ownKey } from '../model/notification-json.js';
 import { Problem, unavailable } from '../model/problem.js';
+import { SortableIds, sortableTime } from '../model/sortable-ids.js';
 import { nextTurn } from '../model/turns.js';
-import type { Lease, Store } from '../storage/store.js';
+import { END, type Lease, type Store } from '../storage/store.js';
 
 const TOPIC = 'schedule';
 const NOT_MINE = 'ask another';
-const SCHEDULE_ID = /^[\d-]{1,60}[\da-z]{1,8}$/;
+const SCHEDULE_ID = /^\d{1,20}-\d{1,20}-\d{1,10}-[\da-z]{1,8}$/;
 const CHECK_MS = 1000;
 const ANSWER_MS = 500;
 const RETRY_AFTER_SECONDS = 1;
 // So many leave together; the others get their turn in between.
 const GROUP = 100;
-const DIGITS = 15;
-const SEQUENCE_DIGITS = 6;
 
 /** A notification that waits for its moment. */
 export interface Scheduled {
@@ -57,11 +56,11 @@ export class Schedule {
   #isCheckDue = false;
   #isStopped = false;
   #isUsed = false;
-  #lastMs = 0;
-  #sequence = 0;
+  readonly #ids: SortableIds;
 
   constructor(options: ScheduleOptions) {
     this.#options = options;
+    this.#ids = new SortableIds(options.cluster.node);
     options.cluster.handle(TOPIC, async id =>
       options.lease.isHeld ? String(await this.#take(id)) : NOT_MINE,
     );
@@ -87,13 +86,13 @@ export class Schedule {
   }
 
   /**
-   * Accepts a notification for later, if none with its key was sent or waits. Resolves when it is durable. Rejects with a Problem: `unavailable`, or
-   * `key_reused` if its key stands for another notification.
+   * Accepts a notification for later, if none with its key was sent or waits. Resolves when it is durable. Rejects with
+   * a Problem: `unavailable`, or `key_reused` if its key stands for another notification.
    */
   add(notification: Notification, at: number): Promise<ScheduleReceipt | Sent> {
     const { key } = notification;
     // The order of the calls counts, not how long it takes to look up a key.
-    const id = this.#newId(at);
+    const id = `${sortableTime(at)}-${this.#ids.next(this.#options.now())}`;
     this.#isUsed = true;
     if (key === undefined) return this.#accept(notification, at, id);
     // Two with one key may come at once.
@@ -125,7 +124,7 @@ export class Schedule {
    * Problem.
    */
   async cancel(id: string): Promise<boolean> {
-    if (!SCHEDULE_ID.test(id)) return false;
+    if (!isScheduleId(id)) return false;
     const { cluster, lease } = this.#options;
     const { answers, partial } = await cluster.ask(TOPIC, id, ANSWER_MS);
     // Only the node that sends knows what is leaving just now.
@@ -226,58 +225,50 @@ export class Schedule {
   /** Resolves to how many milliseconds later to look again. */
   async #check(): Promise<number> {
     const { store, lease, now } = this.#options;
-    const [next] = await store.range('', END, 1);
-    if (next === undefined) return CHECK_MS;
-    this.#isUsed = true;
-    while (!this.#isStopped && (await lease.hold())) {
-      const due = await store.range('', timeKey(now() + 1), GROUP);
-      if (due.length === 0) {
-        const [first] = await store.range('', END, 1);
-        return first === undefined ? CHECK_MS : first[1].at - now();
-      }
-      if (!(await this.#send(due))) break;
+    for (;;) {
+      const [next] = await store.range('', END, 1);
+      if (next === undefined) return CHECK_MS;
+      this.#isUsed = true;
+      // Else another node sends.
+      if (this.#isStopped || !(await lease.hold())) return CHECK_MS;
+      const left = next[1].at - now();
+      if (left > 0) return left;
+      if (!(await this.#send(await store.range('', sortableTime(now() + 1), GROUP)))) return CHECK_MS;
       await nextTurn();
     }
-    // Another node sends, or it does not work now.
-    return CHECK_MS;
   }
 
   /** Sends these in order. Resolves to false if the journal does not take them now. */
   async #send(due: readonly [id: string, scheduled: Scheduled][]): Promise<boolean> {
-    const { append, refused } = this.#options;
     const leaving = due.filter(([id]) => !this.#leaving.has(id));
     for (const [id] of leaving) this.#leaving.add(id);
-    try {
-      const results = await Promise.all(
-        leaving.map(async ([id, scheduled]) => {
-          const { notification } = scheduled;
-          try {
-            await append({ ...notification, key: notification.key ?? ownKey(id) });
-          } catch (error) {
-            if (!(error instanceof Problem) || error.code === 'unavailable') return false;
-            // It never will be taken.
-            refused(error);
-          }
-          await this.#remove(id, scheduled);
-          return true;
-        }),
-      );
-      return results.every(Boolean);
-    } finally {
-      for (const [id] of leaving) this.#leaving.delete(id);
-    }
+    const results = await Promise.allSettled(leaving.map(each => this.#sendOne(...each)));
+    // Not before all of them have ended: nobody may take back what is still leaving.
+    for (const [id] of leaving) this.#leaving.delete(id);
+    for (const result of results) if (result.status === 'rejected') throw result.reason;
+    return results.every(result => result.status === 'fulfilled' && result.value);
   }
 
-  /** What has one moment is in the order in which it was accepted. */
-  #newId(at: number): string {
-    const now = this.#options.now();
-    if (now > this.#lastMs) {
-      this.#lastMs = now;
-      this.#sequence = 0;
-    } else this.#sequence++;
-    const sequence = String(this.#sequence).padStart(SEQUENCE_DIGITS, '0');
-    return `${timeKey(at)}-${timeKey(this.#lastMs)}-${sequence}-${this.#options.cluster.node.slice(0, 8)}`;
+  /** Resolves to false if the journal does not take it now. */
+  async #sendOne(id: string, scheduled: Scheduled): Promise<boolean> {
+    const { append, refused } = this.#options;
+    const { notification } = scheduled;
+    try {
+      await append({ ...notification, key: notification.key ?? ownKey(id) });
+    } catch (error) {
+      if (!(error instanceof Problem)) throw error;
+      if (error.code === 'unavailable') return false;
+      // It never will be taken.
+      refused(error);
+    }
+    await this.#remove(id, scheduled);
+    return true;
   }
+}
+
+/** Whether a text has the form of a schedule id. */
+export function isScheduleId(text: string): boolean {
+  return SCHEDULE_ID.test(text);
 }
 
 interface ScheduleOptions {
@@ -297,13 +288,6 @@ interface ScheduleOptions {
   readonly refused: (problem: Problem) => void;
   /** Told of a store that fails. It is tried again. */
   readonly failed: (error: unknown) => void;
-}
-
-/** Behind every id. */
-const END = '~';
-
-function timeKey(milliseconds: number): string {
-  return String(milliseconds).padStart(DIGITS, '0');
 }
 
 function cannot(cause: unknown): never {

@@ -85,14 +85,13 @@ export class DiskJournal implements Journal {
   }
 
   async append(notification: Notification): Promise<Appended> {
-    if (this.#file === undefined || !this.#available) throw refusal();
-    const { key } = notification;
-    const first = key === undefined ? undefined : this.#firstWith(this.#file, key);
+    if (!this.#available) throw refusal();
+    const first = this.#firstWith(notification);
     if (first !== undefined) {
-      requireSameTarget(notification, first.target, first.id);
       await first.committed;
       return { id: first.id, duplicate: true };
     }
+    const { key } = notification;
     const { time, sequence } = this.#ids.next();
     const id = formatId({ time, sequence });
     const committed = this.#commits.add({ time, sequence, id, notification }, weigh(notification));
@@ -208,20 +207,20 @@ export class DiskJournal implements Journal {
   }
 
   async firstWith(notification: Notification): Promise<Id | undefined> {
-    if (this.#file === undefined) throw refusal();
-    const { key } = notification;
-    const first = key === undefined ? undefined : this.#firstWith(this.#file, key);
-    if (first === undefined) return undefined;
-    requireSameTarget(notification, first.target, first.id);
-    await first.committed;
-    return first.id;
+    const first = this.#firstWith(notification);
+    await first?.committed;
+    return first?.id;
   }
 
-  #firstWith(file: DiskFile, key: string): First | undefined {
-    const pending = this.#pendingKeys.get(key);
-    if (pending !== undefined) return pending;
-    const found = file.find(key);
-    return found && { ...found, committed: Promise.resolve() };
+  /** The first notification with the same key. Throws a Problem if that was another one, or the journal is not open. */
+  #firstWith(notification: Notification): First | undefined {
+    if (this.#file === undefined) throw refusal();
+    const { key } = notification;
+    if (key === undefined) return undefined;
+    const found = this.#file.find(key);
+    const first = this.#pendingKeys.get(key) ?? (found && { ...found, committed: Promise.resolve() });
+    if (first !== undefined) requireSameTarget(notification, first.target, first.id);
+    return first;
   }
 
   async #commit(entries: readonly Entry[]): Promise<undefined[]> {

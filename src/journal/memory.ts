@@ -35,13 +35,9 @@ export class MemoryJournal implements Journal {
 
   async append(notification: Notification): Promise<Appended> {
     if (this.#follower === undefined) throw unavailable('The journal is not open.', RETRY_AFTER_SECONDS);
+    const first = this.#firstWith(notification);
+    if (first !== undefined) return { id: first.id, duplicate: true };
     const { key } = notification;
-    this.#trimKeys();
-    const first = key === undefined ? undefined : this.#firsts.get(key);
-    if (first !== undefined) {
-      requireSameTarget(notification, first, first.id);
-      return { id: first.id, duplicate: true };
-    }
     const moment = this.#ids.next();
     const id = formatId(moment);
     if (key !== undefined) this.#remember(key, { id, ...notification }, moment.time);
@@ -50,10 +46,7 @@ export class MemoryJournal implements Journal {
   }
 
   async firstWith(notification: Notification): Promise<Id | undefined> {
-    this.#trimKeys();
-    const first = this.#firsts.get(notification.key ?? '');
-    if (first !== undefined) requireSameTarget(notification, first, first.id);
-    return first?.id;
+    return this.#firstWith(notification)?.id;
   }
 
   async follow(follower: Follower): Promise<Id> {
@@ -75,6 +68,15 @@ export class MemoryJournal implements Journal {
 
   async close(): Promise<void> {
     this.#follower = undefined;
+  }
+
+  /** The first notification with the same key. Throws a Problem if that was another one. */
+  #firstWith(notification: Notification): First | undefined {
+    const { key } = notification;
+    this.#trimKeys();
+    const first = key === undefined ? undefined : this.#firsts.get(key);
+    if (first !== undefined) requireSameTarget(notification, first, first.id);
+    return first;
   }
 
   #remember(key: string, { id, addresses, event }: First, time: number): void {

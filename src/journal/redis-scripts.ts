@@ -44,19 +44,24 @@ const TRIM = `
     end
   end`;
 
+/** Defines `firstWith`: the id and the fields of the entry with a key; two empty texts if there is none. */
+const FIRST_WITH = `
+  local function firstWith(key)
+    local id = key ~= '' and redis.call('HGET', KEYS[2], key)
+    local entry = id and redis.call('XRANGE', KEYS[1], id, id)[1]
+    for at = 1, entry and #entry[2] or 0, 2 do
+      if entry[2][at] == 'n' then return id, entry[2][at + 1] end
+    end
+    -- Also if somebody else took its entry from the stream: then the key stands for nothing.
+    return '', ''
+  end`;
+
 /**
  * Appends entries. Trims up to twice as many, so a backlog shrinks. ARGV: the node, the milliseconds that entries are
  * kept, the limit in bytes, then for each entry its number, weight, key, fields and data. Returns for each entry its
  * id, 1 if this is the id of an earlier entry with the same key, and the fields of that earlier entry.
  */
-export const APPEND = `${TRIM}${NOW}
-  local function fieldsOf(id)
-    local entry = redis.call('XRANGE', KEYS[1], id, id)[1]
-    for at = 1, entry and #entry[2] or 0, 2 do
-      if entry[2][at] == 'n' then return entry[2][at + 1] end
-    end
-    return ''
-  end
+export const APPEND = `${TRIM}${NOW}${FIRST_WITH}
   -- Redis makes ids from its own clock. If that was set back, we make them from "now": an id tells the entry's age.
   local function add(previous, ...)
     if now > system then
@@ -73,14 +78,11 @@ export const APPEND = `${TRIM}${NOW}
   local results = {}
   for at = 4, #ARGV, 5 do
     local key = ARGV[at + 2]
-    local id = key ~= '' and redis.call('HGET', KEYS[2], key)
-    local fields = id and fieldsOf(id) or ''
-    -- If somebody else took its entry from the stream, a key stands for nothing.
-    if fields == '' then id = false end
-    results[#results + 1] = id or ''
-    results[#results + 1] = id and 1 or 0
+    local id, fields = firstWith(key)
+    results[#results + 1] = id
+    results[#results + 1] = id ~= '' and 1 or 0
     results[#results + 1] = fields
-    if not id then
+    if id == '' then
       id = add(previous, 'p', previous, 'o', ARGV[1], 's', ARGV[at], 'w', ARGV[at + 1],
         'k', key, 'n', ARGV[at + 3], 'd', ARGV[at + 4])
       if key ~= '' then redis.call('HSET', KEYS[2], key, id) end
@@ -96,13 +98,8 @@ export const APPEND = `${TRIM}${NOW}
   return results`;
 
 /** ARGV: a key. Returns the id of the entry with this key, and its fields; two empty texts if there is none. */
-export const FIRST = `
-  local id = redis.call('HGET', KEYS[2], ARGV[1])
-  local entry = id and redis.call('XRANGE', KEYS[1], id, id)[1]
-  for at = 1, entry and #entry[2] or 0, 2 do
-    if entry[2][at] == 'n' then return { id, entry[2][at + 1] } end
-  end
-  return { '', '' }`;
+export const FIRST = `${FIRST_WITH}
+  return { firstWith(ARGV[1]) }`;
 
 /**
  * Each node runs this once a second: trims, and keeps the journal's time. ARGV: the milliseconds that entries are kept,

@@ -8,6 +8,7 @@ export const BROADCAST = 'everyone';
 
 const ROOM_PREFIX = 'room:';
 const USER_PREFIX = 'user:';
+const CONNECTION_PREFIX = 'connection:';
 const ROOM_NAME = /^[\p{L}\p{Nd}_\-=@.;:/]{1,200}$/u;
 const CONNECTION_ID = /^\d{1,20}\.\d{1,20}$/;
 
@@ -27,7 +28,12 @@ export function userOf(address: Address): string | undefined {
 }
 
 export function connectionAddress(id: string): Address {
-  return `connection:${id}`;
+  return `${CONNECTION_PREFIX}${id}`;
+}
+
+/** The connection's id; undefined if the address is no connection. */
+export function connectionOf(address: Address): string | undefined {
+  return address.startsWith(CONNECTION_PREFIX) ? address.slice(CONNECTION_PREFIX.length) : undefined;
 }
 
 /** The room's name; undefined if the address is no room. */

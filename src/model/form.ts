@@ -1,3 +1,4 @@
+import { isJson } from './json.js';
 import { type Fault, invalidNotification, MAX_FAULTS, Problem } from './problem.js';
 
 /** Their texts are numbers. `at` may also be a moment. */
@@ -58,13 +59,4 @@ function jsonOf(name: string, texts: string[]): string {
   if (name === 'everyone' && /^(0|false|)$/.test(text)) return 'false';
   if (NUMBERS.has(name) && /^\d{1,15}(\.\d{1,9})?$/.test(text)) return String(Number(text));
   return JSON.stringify(text);
-}
-
-function isJson(text: string): boolean {
-  try {
-    JSON.parse(text);
-    return true;
-  } catch {
-    return false;
-  }
 }

@@ -145,3 +145,13 @@ export function unportable(value: unknown, depth = 0): string | undefined {
   }
   return undefined;
 }
+
+/** Whether a text is JSON. */
+export function isJson(text: string): boolean {
+  try {
+    JSON.parse(text);
+    return true;
+  } catch {
+    return false;
+  }
+}

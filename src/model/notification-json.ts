@@ -1,13 +1,11 @@
-import { type Address, BROADCAST, roomOf, userOf } from './address.js';
+import { type Address, BROADCAST, connectionOf, roomOf, userOf } from './address.js';
 import type { Notification } from './notification.js';
 
 /** The addresses of a notification, as fields that a backend posts. */
 export function addressFields(addresses: readonly Address[]): Record<string, unknown> {
   const rooms = addresses.flatMap(address => roomOf(address) ?? []);
   const users = addresses.flatMap(address => userOf(address) ?? []);
-  const connections = addresses.flatMap(address =>
-    address.startsWith(CONNECTION_PREFIX) ? address.slice(CONNECTION_PREFIX.length) : [],
-  );
+  const connections = addresses.flatMap(address => connectionOf(address) ?? []);
   return {
     ...oneOrMore('room', rooms),
     ...oneOrMore('user', users),
@@ -42,8 +40,6 @@ export function notificationJson(notification: Notification, about: object = {})
   const fromMember = from === undefined ? '' : `,"from":${from}`;
   return `${JSON.stringify(fields).slice(0, -1)}${fromMember},"data":${data}}`;
 }
-
-const CONNECTION_PREFIX = 'connection:';
 
 function oneOrMore(name: string, values: readonly string[]): Record<string, unknown> {
   if (values.length === 0) return {};

@@ -1,3 +1,5 @@
+import { nextTurn } from '../model/turns.js';
+
 /**
  * A small map, ordered by its keys: by their bytes in UTF-8. A key has 1 to 1,000 bytes; a value is anything that JSON
  * can carry. Changes that do not wait for each other take effect in their order. A read finds what was durable before
@@ -45,6 +47,31 @@ export interface Lease {
 
 /** The lease of an installation with one node. */
 export const ALWAYS_HELD: Lease = { isHeld: true, hold: async () => true, release: async () => undefined };
+
+/** Behind every key that begins with a letter or a digit: the end of a range over all of them. */
+export const END = '~';
+
+/**
+ * The entries from one key up to another, which is left out: in order, in pages of so many. Others get a turn of the
+ * event loop after each page, because the disk answers in the same one. What is added meanwhile may be among them.
+ */
+export async function* pagesOf<V>(
+  store: Pick<Store<V>, 'range'>,
+  from: string,
+  to: string,
+  size: number,
+): AsyncGenerator<[key: string, value: V][], void> {
+  for (let start = from; ; ) {
+    const page = await store.range(start, to, size);
+    const last = page.at(-1);
+    if (last === undefined) return;
+    yield page;
+    if (page.length < size) return;
+    // The next key in the order of bytes.
+    start = `${last[0]}\0`;
+    await nextTurn();
+  }
+}
 
 const MAX_KEY_BYTES = 1000;
 

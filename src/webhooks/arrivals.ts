@@ -5,13 +5,11 @@ import type { RoomMember } from '../core/presence/members.js';
 import type { Tracker } from '../core/presence/tracker.js';
 import type { After, Clock } from '../model/clock.js';
 import { inTurns, nextTurn } from '../model/turns.js';
-import type { Lease, Store } from '../storage/store.js';
+import { END, type Lease, pagesOf, type Store } from '../storage/store.js';
 
 const GROUP = 200;
 const PAGE = 500;
 const RETRY_MS = 1000;
-/** Behind every key. */
-const END = '~';
 
 const Doubt = z.object({ room: z.string(), user: z.string() });
 
@@ -110,13 +108,9 @@ export class Arrivals {
   }
 
   async #addTold(): Promise<void> {
-    for (let from = ''; !this.#isStopped; ) {
-      const page = await this.#options.told.range(from, END, PAGE);
+    for await (const page of pagesOf(this.#options.told, '', END, PAGE)) {
+      if (this.#isStopped) return;
       for (const [key, { room, user }] of page) this.#due.set(key, { room, user });
-      if (page.length < PAGE) break;
-      from = `${page.at(-1)?.[0]}\0`;
-      // The disk answers at once.
-      await nextTurn();
     }
     this.#compare();
   }

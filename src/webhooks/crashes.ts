@@ -1,6 +1,7 @@
 import type { Cluster } from '../cluster/cluster.js';
 import type { After } from '../model/clock.js';
-import type { Lease, Store } from '../storage/store.js';
+import { Repeated } from '../model/repeated.js';
+import { END, type Lease, pagesOf, type Store } from '../storage/store.js';
 import type { EventQueue } from './queue.js';
 import { keysOf, type OpenConnection } from './open-connections.js';
 
@@ -8,37 +9,30 @@ const PAGE = 500;
 const CHECK_MS = 1000;
 // A node that is missing for so many checks is gone. One that was paused may only be late.
 const GONE_AFTER = 2;
-/** Behind every key. */
-const END = '~';
 
 /** Tells the end of connections whose process died: the node that sends looks for nodes that are gone. */
 export class Crashes {
   readonly #options: CrashesOptions;
   /** For how many checks each node was missing. */
   #missing = new Map<string, number>();
+  readonly #checks: Repeated;
   #isStopped = false;
-  #checking: Promise<void> = Promise.resolve();
 
   constructor(options: CrashesOptions) {
     this.#options = options;
+    const { after, failed } = options;
+    this.#checks = new Repeated({ pauseMs: CHECK_MS, after, run: () => this.#check(), failed });
   }
 
+  /** Looks every second from now on. */
   start(): void {
-    this.#checkLater();
+    this.#checks.start();
   }
 
-  async stop(): Promise<void> {
+  /** What was not told is told by another node, or after the next start. */
+  stop(): Promise<void> {
     this.#isStopped = true;
-    await this.#checking;
-  }
-
-  #checkLater(): void {
-    this.#options.after(CHECK_MS, () => {
-      if (this.#isStopped) return;
-      this.#checking = this.#check()
-        .catch(this.#options.failed)
-        .then(() => this.#checkLater());
-    });
+    return this.#checks.stop();
   }
 
   async #check(): Promise<void> {
@@ -66,23 +60,17 @@ export class Crashes {
   /** Tells the end of all connections of a node. */
   async #tell(node: string): Promise<void> {
     const { queue, connections } = this.#options;
-    for (;;) {
-      const found = await connections.range(...keysOf(node), PAGE);
+    for await (const page of pagesOf(connections, ...keysOf(node), PAGE)) {
+      if (this.#isStopped) return;
       await Promise.all(
-        found.map(async ([key, session]) => {
-          // First the event, then the session: a crash in between tells it twice, never not at all.
-          const isStored = await queue.add({
-            type: 'connection.closed',
-            ...session,
-            reason: 'crashed',
-            seconds: null,
-          });
-          if (!isStored) throw new Error('the end of a connection could not be stored');
+        page.map(async ([key, connection]) => {
+          // First the event, then the record: a crash in between tells it twice, never not at all.
+          const crashed = { ...connection, reason: 'crashed', seconds: null } as const;
+          if (!(await queue.add({ type: 'connection.closed', ...crashed })))
+            throw new Error('the end of a connection could not be stored');
           await connections.remove(key);
         }),
       );
-      if (found.length < PAGE) break;
-      if (this.#isStopped) return;
     }
   }
 }

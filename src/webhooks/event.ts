@@ -54,6 +54,7 @@ export type Happening =
       readonly user: string | null;
     };
 
+/** All types of events. */
 export const EVENT_TYPES = [
   'connection.opened',
   'connection.closed',
@@ -67,6 +68,7 @@ export const EVENT_TYPES = [
   'notification.missed',
 ] as const satisfies readonly Happening['type'][];
 
+/** The type of an event. */
 export type EventType = (typeof EVENT_TYPES)[number];
 
 /** An event on its way to PHP. */

@@ -5,7 +5,8 @@ import { userAddress, userOf } from '../model/address.js';
 import type { After } from '../model/clock.js';
 import type { Entry } from '../model/notification.js';
 import { notificationJson } from '../model/notification-json.js';
-import type { Lease, Store } from '../storage/store.js';
+import { Repeated } from '../model/repeated.js';
+import { type Lease, pagesOf, type Store } from '../storage/store.js';
 import type { Happening } from './event.js';
 
 const GROUP = 100;
@@ -35,21 +36,25 @@ export class Missed {
   readonly #told = new Set<string>();
   #isFailing = false;
   #isStopped = false;
-  #checking: Promise<void> = Promise.resolve();
+  readonly #checks: Repeated;
 
   constructor(options: MissedOptions) {
     this.#options = options;
+    const { after, failed } = options;
+    this.#checks = new Repeated({ pauseMs: CHECK_MS, after, run: () => this.#check(), failed });
     options.deadlines.watch();
     options.receipts.watch((receipt, connection) => this.#acknowledged(receipt, connection));
   }
 
+  /** Looks every second from now on. */
   start(): void {
-    this.#checkLater();
+    this.#checks.start();
   }
 
+  /** Stores the acknowledgements that could not be stored yet. */
   async stop(): Promise<void> {
     this.#isStopped = true;
-    await this.#checking;
+    await this.#checks.stop();
     await this.#storeAll().catch(this.#options.failed);
   }
 
@@ -78,15 +83,6 @@ export class Missed {
   async #storeAll(): Promise<void> {
     await Promise.all([...this.#unstored].map(key => this.#put(key)));
     this.#isFailing = false;
-  }
-
-  #checkLater(): void {
-    this.#options.after(CHECK_MS, () => {
-      if (this.#isStopped) return;
-      this.#checking = this.#check()
-        .catch(this.#options.failed)
-        .then(() => this.#checkLater());
-    });
   }
 
   async #check(): Promise<void> {
@@ -154,12 +150,9 @@ export class Missed {
 
   async #keysOf({ id }: Entry): Promise<string[]> {
     const keys: string[] = [];
-    for (let from: string = id; ; ) {
-      const page = await this.#options.acknowledgements.range(from, `${id}!`, PAGE);
+    for await (const page of pagesOf(this.#options.acknowledgements, id, `${id}!`, PAGE))
       keys.push(...page.map(([key]) => key));
-      if (page.length < PAGE) return keys;
-      from = `${keys.at(-1)}\0`;
-    }
+    return keys;
   }
 
   async #forget(entry: Entry): Promise<void> {

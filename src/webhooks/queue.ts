@@ -2,17 +2,15 @@ import { backoff } from '../model/backoff.js';
 import type { Clock } from '../model/clock.js';
 import { Fifo } from '../model/fifo.js';
 import { pause } from '../model/pause.js';
-import type { Store } from '../storage/store.js';
+import { SortableIds } from '../model/sortable-ids.js';
+import { END, pagesOf, type Store } from '../storage/store.js';
 import { type Happening, type WebhookEvent, weigh } from './event.js';
 
-const DIGITS = 15;
-const SEQUENCE_DIGITS = 6;
 const GROUP = 500;
 const LONGEST_PAUSE_MS = 2000;
 // Of the events that wait in memory because they cannot be stored now. The oldest go first.
 const MAX_UNSTORED_BYTES = 16 * 1024 * 1024;
-/** Behind every key. */
-const END = '~';
+const PAGE = 500;
 
 interface Unstored {
   readonly event: WebhookEvent;
@@ -24,18 +22,18 @@ interface Unstored {
 export class EventQueue {
   /** Events that were dropped because they could not be stored for too long. */
   dropped = 0;
-  /** What this node has stored since it started. */
-  readonly stored = { events: 0, bytes: 0 };
+  /** What this node has stored since it started, and the last event of that. */
+  readonly stored = { events: 0, bytes: 0, lastId: '' };
+  /** The node whose events are added here. */
+  readonly node: string;
   readonly #store: Store<WebhookEvent>;
-  readonly #node: string;
+  readonly #ids: SortableIds;
   readonly #clock: Clock;
   readonly #failed: (error: unknown) => void;
   readonly #stopping = new AbortController();
   readonly #unstored = new Fifo<Unstored>();
   #unstoredBytes = 0;
   #storing: Promise<void> | undefined;
-  #lastMs = 0;
-  #sequence = 0;
   #wake: () => void = () => undefined;
 
   constructor(options: {
@@ -46,7 +44,8 @@ export class EventQueue {
     failed: (error: unknown) => void;
   }) {
     this.#store = options.store;
-    this.#node = options.node;
+    this.node = options.node;
+    this.#ids = new SortableIds(options.node);
     this.#clock = options.clock;
     this.#failed = options.failed;
   }
@@ -57,7 +56,12 @@ export class EventQueue {
    */
   add(happening: Happening): Promise<boolean> {
     const now = this.#clock.now();
-    const event = { id: this.#newId(now), at: new Date(now).toISOString(), node: this.#node, ...happening };
+    const event = {
+      id: this.#ids.next(now),
+      at: new Date(now).toISOString(),
+      node: this.node,
+      ...happening,
+    };
     const bytes = weigh(event);
     return new Promise(done => {
       this.#unstored.push({ event, bytes, done });
@@ -78,11 +82,12 @@ export class EventQueue {
     return events.filter(event => event !== undefined);
   }
 
-  /** The events behind an id, at most so many. */
-  async after(id: string, limit: number): Promise<WebhookEvent[]> {
-    return (await this.#store.range(`${id}\0`, END, limit)).map(([, event]) => event);
+  /** All events, in order, in pages. */
+  async *pages(): AsyncGenerator<WebhookEvent[], void> {
+    for await (const page of pagesOf(this.#store, '', END, PAGE)) yield page.map(([, event]) => event);
   }
 
+  /** Removes events that were taken, or given up. Resolves when that is durable. */
   async remove(events: readonly WebhookEvent[]): Promise<void> {
     await Promise.all(events.map(({ id }) => this.#store.remove(id)));
   }
@@ -117,6 +122,7 @@ export class EventQueue {
       // Some of them may have been dropped meanwhile.
       while (this.#unstored.first < first + size) this.#shift()?.done(true);
       this.stored.events += size;
+      this.stored.lastId = group.at(-1)?.event.id ?? this.stored.lastId;
       for (const item of group) this.stored.bytes += item?.bytes ?? 0;
       this.#wake();
     }
@@ -132,15 +138,5 @@ export class EventQueue {
   #drop(): void {
     this.#shift()?.done(false);
     this.dropped++;
-  }
-
-  /** Ids of one node increase, also if the clock is set back. */
-  #newId(now: number): string {
-    if (now > this.#lastMs) {
-      this.#lastMs = now;
-      this.#sequence = 0;
-    } else this.#sequence++;
-    const time = String(this.#lastMs).padStart(DIGITS, '0');
-    return `${time}-${String(this.#sequence).padStart(SEQUENCE_DIGITS, '0')}-${this.#node.slice(0, 8)}`;
   }
 }

@@ -2,8 +2,8 @@ import { randomUUID } from 'node:crypto';
 import { backoff } from '../model/backoff.js';
 import { pause, waitBriefly } from '../model/pause.js';
 import { reasonOf } from '../model/reason.js';
-import { nextTurn } from '../model/turns.js';
-import type { Lease, Store } from '../storage/store.js';
+import { END, type Lease, type Store } from '../storage/store.js';
+import type { Backlog } from './backlog.js';
 import { bodyOf, type WebhookEvent, weigh } from './event.js';
 import type { EventQueue } from './queue.js';
 import { type Receiver, WrongStatus } from './receiver.js';
@@ -15,14 +15,9 @@ const TOO_LARGE = 413;
 const LONGEST_PAUSE_MS = 60_000;
 // How often to look for events of other nodes, and whether this node may send now.
 const LOOK_MS = 500;
-const PAGE = 500;
 const FINISH_MS = 1000;
-const QUIET_MS = 10_000;
-const MEASURE_EVERY_MS = 30_000;
-// Measuring takes at most this part of the time.
-const MEASURE_PART = 0.05;
-/** Behind every key. */
-const END = '~';
+// How long to wait for events of this node, which wake the sender: meanwhile old events may become too old.
+const IDLE_MS = 30_000;
 
 /** A request that is under way. If it is repeated, also after a crash, it is the same. */
 export interface Batch {
@@ -31,6 +26,7 @@ export interface Batch {
   readonly events: readonly string[];
 }
 
+/** How sending goes, for operators. */
 export interface SenderStatus {
   /** Whether this node sends. With several nodes, one does. */
   readonly sending: boolean;
@@ -53,14 +49,11 @@ interface SenderOptions {
   readonly lease: Lease;
   /** Whether other nodes add events to the queue. */
   readonly isShared: boolean;
-  readonly retentionSeconds: number;
-  readonly retentionBytes: number;
+  readonly backlog: Backlog;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
   /** Told of the first of several requests in a row that PHP did not take. */
   readonly refused: (reason: string) => void;
-  /** Told of events that were given up, at most once in ten seconds: how many these were since the last time. */
-  readonly gaveUp: (events: number) => void;
   /** Told of the first of several failures of the stores or the lease in a row. */
   readonly failed: (error: unknown) => void;
 }
@@ -79,15 +72,6 @@ export class Sender {
   #refusals = 0;
   #taken = 0;
   #failed = 0;
-  #dropped = 0;
-  #waiting = 0;
-  #bytes = 0;
-  /** What this node had stored when it was counted last. */
-  #counted = { events: 0, bytes: 0 };
-  #measureAt = 0;
-  /** Events that were given up and that nobody was told of yet. */
-  #untold = 0;
-  #toldAt = Number.NEGATIVE_INFINITY;
   /** Fewer than usual after a request was too large. */
   #maxEvents = MAX_EVENTS;
   #lastError: SenderStatus['lastError'];
@@ -98,14 +82,14 @@ export class Sender {
   }
 
   get status(): SenderStatus {
-    const { lease, queue } = this.#options;
+    const { lease, backlog } = this.#options;
     const sending = lease.isHeld;
     return {
       sending,
-      ...(sending && { waiting: this.#waiting + queue.stored.events - this.#counted.events }),
+      ...(sending && { waiting: backlog.waiting }),
       taken: this.#taken,
       failed: this.#failed,
-      dropped: this.#dropped + queue.dropped,
+      dropped: backlog.dropped,
       ...(sending && this.#lastError !== undefined && { lastError: this.#lastError }),
     };
   }
@@ -144,7 +128,7 @@ export class Sender {
         if (!hasSent) this.#onEmpty?.();
         areStoresFailing = false;
         if (!isHeld) await pause(LOOK_MS, signal);
-        else if (!hasSent) await pause(isShared ? LOOK_MS : MEASURE_EVERY_MS, wake.signal);
+        else if (!hasSent) await pause(isShared ? LOOK_MS : IDLE_MS, wake.signal);
       } catch (error) {
         if (signal.aborted) return;
         if (error instanceof Refusal) {
@@ -173,19 +157,19 @@ export class Sender {
     for (let left = until - performance.now(); left > 0; left = until - performance.now()) {
       await pause(Math.min(left, LOOK_MS), signal);
       if (signal.aborted || !(await this.#options.lease.hold().catch(() => false))) return;
-      await this.#giveUpTooMany().catch(() => undefined);
+      await this.#options.backlog.trim(signal).catch(() => undefined);
     }
   }
 
   /** Sends the oldest events. Resolves to false if there are none. Rejects if they were not taken. */
   async #sendNext(): Promise<boolean> {
-    await this.#giveUpTooMany();
-    const { queue, batches } = this.#options;
+    const { queue, batches, backlog } = this.#options;
+    await backlog.trim(this.#stopping.signal);
     // Each request has a record of its own: a node that was late must not remove that of another.
     const [begun] = (await batches.range('', END, 1)).map(([, batch]) => batch);
     const found =
       begun === undefined ? fitting(await queue.head(this.#maxEvents)) : await queue.get(begun.events);
-    const events = await this.#giveUpOld(found);
+    const events = await backlog.withoutOld(found);
     if (events.length > 0) {
       const batch = begun ?? { id: `msg_${randomUUID()}`, events: events.map(({ id }) => id) };
       if (begun === undefined) await batches.put(batch.id, batch);
@@ -194,7 +178,7 @@ export class Sender {
       this.#lastError = undefined;
       this.#maxEvents = MAX_EVENTS;
       this.#taken += events.length;
-      await this.#remove(events);
+      await backlog.remove(events);
       await batches.remove(batch.id);
     } else if (begun !== undefined) await batches.remove(begun.id);
     return begun !== undefined || found.length > 0;
@@ -223,93 +207,6 @@ export class Sender {
       clearInterval(timer);
     }
   }
-
-  /** Gives up events that are too old. Resolves to the others. */
-  async #giveUpOld(events: readonly WebhookEvent[]): Promise<readonly WebhookEvent[]> {
-    const oldest = new Date(this.#options.now() - this.#options.retentionSeconds * 1000).toISOString();
-    const old = events.filter(({ at }) => at < oldest);
-    if (old.length === 0) return events;
-    await this.#giveUp(old);
-    return events.filter(({ at }) => at >= oldest);
-  }
-
-  /**
-   * Gives up the oldest events if they have too many bytes together. What clients said goes last: it was acknowledged,
-   * and joins and leaves, which are cheap to make, must not push it out.
-   */
-  async #giveUpTooMany(): Promise<void> {
-    await this.#measure();
-    if (this.#bytes <= this.#options.retentionBytes) return this.#tellGivenUp();
-    await this.#giveUpOldest(({ type }) => type !== 'message' && type !== 'notification.missed');
-    await this.#giveUpOldest(() => true);
-    this.#tellGivenUp();
-  }
-
-  async #giveUpOldest(mayGo: (event: WebhookEvent) => boolean): Promise<void> {
-    const { queue, retentionBytes } = this.#options;
-    for (let id = ''; this.#bytes > retentionBytes && !this.#stopping.signal.aborted; ) {
-      const page = await queue.after(id, PAGE);
-      id = page.at(-1)?.id ?? id;
-      let left = this.#bytes;
-      const going: WebhookEvent[] = [];
-      for (const event of page) {
-        if (left <= retentionBytes) break;
-        if (!mayGo(event)) continue;
-        going.push(event);
-        left -= weigh(event);
-      }
-      await this.#giveUp(going);
-      if (page.length < PAGE) return;
-      // The disk answers at once.
-      await nextTurn();
-    }
-  }
-
-  #tellGivenUp(): void {
-    const now = performance.now();
-    if (this.#untold === 0 || now < this.#toldAt + QUIET_MS) return;
-    this.#options.gaveUp(this.#untold);
-    this.#untold = 0;
-    this.#toldAt = now;
-  }
-
-  async #giveUp(events: readonly WebhookEvent[]): Promise<void> {
-    await this.#remove(events);
-    this.#dropped += events.length;
-    this.#untold += events.length;
-  }
-
-  async #remove(events: readonly WebhookEvent[]): Promise<void> {
-    await this.#options.queue.remove(events);
-    this.#waiting = Math.max(0, this.#waiting - events.length);
-    this.#bytes = Math.max(0, this.#bytes - bytesOf(events));
-  }
-
-  /** Counts what waits: all of it now and then, in between what this node adds. */
-  async #measure(now = false): Promise<void> {
-    const { queue } = this.#options;
-    const { stored } = queue;
-    this.#bytes += stored.bytes - this.#counted.bytes;
-    this.#waiting += stored.events - this.#counted.events;
-    this.#counted = { ...stored };
-    const started = performance.now();
-    if (!now && started < this.#measureAt) return;
-    let [events, bytes] = [0, 0];
-    for (let id = ''; !this.#stopping.signal.aborted; ) {
-      const page = await queue.after(id, PAGE);
-      events += page.length;
-      bytes += bytesOf(page);
-      id = page.at(-1)?.id ?? id;
-      if (page.length < PAGE) break;
-      // The disk answers at once.
-      await nextTurn();
-    }
-    this.#waiting = events;
-    this.#bytes = bytes;
-    this.#counted = { ...stored };
-    const took = performance.now() - started;
-    this.#measureAt = performance.now() + Math.max(MEASURE_EVERY_MS, took / MEASURE_PART);
-  }
 }
 
 /** The first events, as many as fit into one request; at least one. */
@@ -320,8 +217,4 @@ function fitting(events: readonly WebhookEvent[]): readonly WebhookEvent[] {
     return bytes > MAX_BODY_BYTES;
   });
   return end < 0 ? events : events.slice(0, Math.max(1, end));
-}
-
-function bytesOf(events: readonly WebhookEvent[]): number {
-  return events.reduce((sum, event) => sum + weigh(event), 0);
 }

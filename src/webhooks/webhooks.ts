@@ -7,28 +7,20 @@ import type { Patterns } from '../model/pattern.js';
 import type { Stores } from '../storage/store.js';
 import { type Arrival, Arrivals } from './arrivals.js';
 import { Crashes } from './crashes.js';
-import type { EventType, Happening, WebhookEvent } from './event.js';
+import { Backlog } from './backlog.js';
+import { EVENT_TYPES, type EventType, type Happening, type WebhookEvent } from './event.js';
 import { Missed } from './missed.js';
-import { OpenConnections } from './open-connections.js';
+import { type OpenConnection, OpenConnections } from './open-connections.js';
 import { EventQueue } from './queue.js';
 import { Receiver } from './receiver.js';
 import { Recorder } from './recorder.js';
 import { type Batch, Sender, type SenderStatus } from './sender.js';
-import type { OpenConnection } from './open-connections.js';
 
 const TIMEOUT_MS = 10_000;
 // After a start: time for clients to come back. They have not left.
 const LEAST_SETTLE_MS = 5000;
 
-const ROOM_EVENTS = [
-  'room.joined',
-  'room.left',
-  'room.occupied',
-  'room.vacated',
-  'member.joined',
-  'member.left',
-] as const;
-
+/** What webhooks need. */
 export interface WebhooksOptions {
   readonly url: string;
   /** The key of the signatures. */
@@ -80,18 +72,17 @@ export class Webhooks {
     this.#recorder = new Recorder({ queue, connections: this.#connections, now: clock.now, wants });
     if (wants('connection.closed'))
       this.#crashes = new Crashes({ queue, connections, cluster, lease, after, failed });
-    const { url, key, version, retentionSeconds, retentionBytes } = options;
+    const { url, key, version, retentionSeconds, retentionBytes, gaveUp } = options;
+    const { now } = clock;
     this.#sender = new Sender({
       receiver: new Receiver({ url, key, version, timeoutMs: TIMEOUT_MS, clock, after }),
       queue,
       batches: stores.open<Batch>('webhook-batches'),
       lease,
       isShared,
-      retentionSeconds,
-      retentionBytes,
-      now: clock.now,
+      backlog: new Backlog({ queue, retentionSeconds, retentionBytes, now, gaveUp }),
+      now,
       refused: options.refused,
-      gaveUp: options.gaveUp,
       failed,
     });
   }
@@ -107,7 +98,7 @@ export class Webhooks {
 
   /** Whether PHP hears of joins and leaves. */
   get wantsJoins(): boolean {
-    return ROOM_EVENTS.some(type => this.wants(type));
+    return EVENT_TYPES.some(type => /^(room|member)\./.test(type) && this.wants(type));
   }
 
   /** Whether PHP wants events of this type. */

@@ -1,23 +1,18 @@
-import { createServer, type ServerResponse } from 'node:http';
-import type { AddressInfo } from 'node:net';
-import { afterEach, describe, expect, it } from '@jest/globals';
+import type { ServerResponse } from 'node:http';
+import { describe, expect, it } from '@jest/globals';
 import { Webhook } from 'standardwebhooks';
+import { startBackend } from '../support/backend.js';
 import { connect, token } from '../support/client.js';
 import { WEBHOOK_SECRET } from '../support/receiver.js';
 import { startServer } from '../support/server.js';
 
 type Answer = (response: ServerResponse, call: { event: string; [field: string]: unknown }) => void;
 
-const closing: (() => void)[] = [];
-afterEach(() => {
-  for (const close of closing.splice(0)) close();
-});
-
 /** A backend that is called, and the settings of a server that calls it. */
 async function backend(answer: Answer) {
   const asked: { body: string; call: unknown }[] = [];
   const waiting: (() => void)[] = [];
-  const server = createServer(async (request, response) => {
+  const url = await startBackend('call.php', async (request, response) => {
     let body = '';
     for await (const chunk of request) body += chunk;
     const call = new Webhook(WEBHOOK_SECRET).verify(body, request.headers as Record<string, string>);
@@ -25,12 +20,6 @@ async function backend(answer: Answer) {
     for (const wake of waiting.splice(0)) wake();
     answer(response, call as { event: string });
   });
-  await new Promise<void>(resolve => server.listen(0, '127.0.0.1', resolve));
-  closing.push(() => {
-    server.close();
-    server.closeAllConnections();
-  });
-  const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}/call.php`;
   return {
     asked,
     settings: { CALL_URL: url, WEBHOOK_SECRET },

@@ -1,31 +1,19 @@
 import { generateKeyPairSync } from 'node:crypto';
-import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
-import { type AddressInfo, createConnection, type Socket } from 'node:net';
-import { afterEach, describe, expect, it } from '@jest/globals';
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import { createConnection, type Socket } from 'node:net';
+import { describe, expect, it } from '@jest/globals';
 import jwt from 'jsonwebtoken';
+import { type Answer, startBackend } from '../support/backend.js';
 import { connect, token } from '../support/client.js';
 import { startServer } from '../support/server.js';
-
-type Answer = (request: IncomingMessage, response: ServerResponse) => void;
-
-const closing: (() => void)[] = [];
-afterEach(() => {
-  for (const close of closing.splice(0)) close();
-});
 
 /** A backend whose answer can be changed; and its address. */
 async function backend(answer: Answer) {
   const php = { answer, asked: [] as IncomingMessage[], url: '' };
-  const server = createServer((request, response) => {
+  php.url = await startBackend('auth.php', (request, response) => {
     php.asked.push(request);
     php.answer(request, response);
   });
-  await new Promise<void>(resolve => server.listen(0, '127.0.0.1', resolve));
-  closing.push(() => {
-    server.close();
-    server.closeAllConnections();
-  });
-  php.url = `http://127.0.0.1:${(server.address() as AddressInfo).port}/auth.php`;
   return php;
 }
 

@@ -7,11 +7,11 @@ import { systemAfter } from '../../src/model/clock.js';
 import type { Id } from '../../src/model/id.js';
 import type { Notification } from '../../src/model/notification.js';
 import { Problem, unavailable } from '../../src/model/problem.js';
-import { MemoryStores } from '../../src/storage/memory.js';
-import { ALWAYS_HELD, type Lease, type Store, type Stores } from '../../src/storage/store.js';
+import { ALWAYS_HELD, type Stores } from '../../src/storage/store.js';
 import { newDirectory, openStores } from '../storage/disk-stores.js';
 import { localCluster } from '../support/cluster.js';
 import { Network, VirtualNode } from '../support/virtual-cluster.js';
+import { ask, type Health, isAwayError, VirtualStores } from '../support/virtual-stores.js';
 import { turn } from './fakes.js';
 
 const RUNS = Number(process.env.PROPERTY_RUNS ?? 150);
@@ -27,9 +27,6 @@ const MOST_AT_ONCE = 3000;
 
 setFlagsFromString('--expose-gc');
 const collect: () => void = runInNewContext('gc');
-
-/** How a store or the journal is just now. `unsure`: it does what it is asked to, and says that it has failed. */
-type Health = 'well' | 'away' | 'unsure';
 
 /** A notification that went into the journal. */
 interface Appended {
@@ -57,20 +54,22 @@ class Nodes {
   readonly perhapsCancelled = new Set<string>();
   /** Errors that are no outage. */
   readonly faults: unknown[] = [];
-  readonly health: Record<'stores' | 'journal', Health> = { stores: 'well', journal: 'well' };
+  readonly stores: VirtualStores;
+  journalHealth: Health = 'well';
   /** What the system's clock was set forward. */
   skew = 0;
-  /** Calls of stores and of the journal. */
-  calls = 0;
-  readonly #stores: Stores;
+  #appends = 0;
   readonly #firsts = new Map<string, Notification>();
   #now = 0;
-  #holder: VirtualNode | undefined;
-  #until = 0;
   #names = 0;
 
-  constructor(stores: Stores = new MemoryStores()) {
-    this.#stores = stores;
+  constructor(stores?: Stores) {
+    this.stores = new VirtualStores(() => this.network, LEASE_MS, stores);
+  }
+
+  /** Calls of stores and of the journal. */
+  get calls(): number {
+    return this.stores.calls + this.#appends;
   }
 
   static async start(count: number, stores?: Stores): Promise<Nodes> {
@@ -89,9 +88,9 @@ class Nodes {
   async start(): Promise<void> {
     const cluster = new VirtualNode(this.network, `node${this.#names++}`, () => '');
     const schedule = new Schedule({
-      store: this.#storeOf<Scheduled>(cluster, 'schedule'),
-      keys: this.#storeOf<string>(cluster, 'schedule-keys'),
-      lease: this.#leaseOf(cluster),
+      store: this.stores.open<Scheduled>(cluster, 'schedule'),
+      keys: this.stores.open<string>(cluster, 'schedule-keys'),
+      lease: this.stores.lease(cluster),
       cluster,
       append: notification => this.#append(cluster, notification),
       // What was sent before is the business of the journals' own tests.
@@ -109,11 +108,6 @@ class Nodes {
   async kill(index: number): Promise<void> {
     await this.nodes[index]?.cluster.stop();
     this.nodes.splice(index, 1);
-  }
-
-  loseLease(): void {
-    this.#holder = undefined;
-    this.#until = 0;
   }
 
   /** Adds a notification. It need not be durable when this returns. */
@@ -156,31 +150,17 @@ class Nodes {
 
   /** All is well again, and all moments have come. */
   async end(): Promise<void> {
-    this.health.stores = 'well';
-    this.health.journal = 'well';
+    this.stores.health = 'well';
+    this.journalHealth = 'well';
     for (const { cluster } of this.nodes) cluster.resume();
     await this.pass(QUIET_MS);
     this.skew += 10_000_000;
     await this.pass(QUIET_MS);
   }
 
-  /** It happens at once. The node hears of it a moment later, if it still lives. */
-  #ask<T>(cluster: VirtualNode, part: 'stores' | 'journal', act: () => Promise<T>): Promise<T> {
-    this.calls++;
-    return new Promise((resolve, reject) => {
-      if (!this.network.nodes.has(cluster)) return;
-      const health = this.health[part];
-      const done = health === 'away' ? Promise.reject(new Error('away')) : act();
-      const failed = (error: unknown) => cluster.after(1, () => reject(error));
-      done.then(
-        result => (health === 'unsure' ? failed(new Error('away')) : cluster.after(1, () => resolve(result))),
-        failed,
-      );
-    });
-  }
-
   #append(cluster: VirtualNode, notification: Notification): Promise<Id> {
-    return this.#ask(cluster, 'journal', async () => {
+    this.#appends++;
+    return ask(this.network, cluster, this.journalHealth, async () => {
       const { key, data } = notification;
       const first = key === undefined ? undefined : this.#firsts.get(key);
       if (first === undefined) {
@@ -192,39 +172,6 @@ class Nodes {
       throw isOutage(error) ? unavailable('away', 1) : error;
     });
   }
-
-  #storeOf<V>(cluster: VirtualNode, name: string): Store<V> {
-    const store = this.#stores.open<V>(name);
-    const ask = <T>(act: () => Promise<T>) => this.#ask(cluster, 'stores', act);
-    return {
-      get: key => ask(() => store.get(key)),
-      put: (key, value) => ask(() => store.put(key, value)),
-      remove: key => ask(() => store.remove(key)),
-      range: (...bounds) => ask(() => store.range(...bounds)),
-    };
-  }
-
-  #leaseOf(cluster: VirtualNode): Lease {
-    const now = () => this.network.time.clock.elapsed();
-    let until = 0;
-    return {
-      get isHeld() {
-        return now() < until;
-      },
-      hold: async () => {
-        const asked = now();
-        const isOurs = await this.#ask(cluster, 'stores', async () => {
-          if (this.#holder !== cluster && now() < this.#until) return false;
-          this.#holder = cluster;
-          this.#until = now() + LEASE_MS;
-          return true;
-        });
-        until = isOurs ? asked + LEASE_MS : 0;
-        return isOurs;
-      },
-      release: async () => undefined,
-    };
-  }
 }
 
 function notificationOf(data: string, key: string | undefined, at: number): Notification {
@@ -233,7 +180,7 @@ function notificationOf(data: string, key: string | undefined, at: number): Noti
 
 function isOutage(error: unknown): boolean {
   if (error instanceof Problem) return error.code === 'unavailable';
-  return error instanceof Error && error.message === 'away';
+  return isAwayError(error);
 }
 
 async function settle(): Promise<void> {
@@ -303,10 +250,11 @@ async function run(nodes: Nodes, at: number, step: Step): Promise<void> {
       nodes.skew += step.milliseconds;
       return;
     case 'health':
-      nodes.health[step.part] = step.is;
+      if (step.part === 'stores') nodes.stores.health = step.is;
+      else nodes.journalHealth = step.is;
       return;
     case 'lose lease':
-      return nodes.loseLease();
+      return nodes.stores.forgetLease();
     case 'pause':
       return cluster.pause();
     case 'resume':
@@ -381,14 +329,14 @@ describe('what is to be sent later', () => {
 
   it('waits for the next look while the journal does not work, or another node sends', async () => {
     const nodes = await Nodes.start(NODES);
-    nodes.health.journal = 'away';
+    nodes.journalHealth = 'away';
     void nodes.add(0, 1);
     await nodes.pass(1500);
     const before = nodes.calls;
     await nodes.pass(10_000);
     // A node that does not send asks twice in a second, the one that sends some times more.
     expect(nodes.calls - before).toBeLessThan(10 * NODES * 6);
-    nodes.health.journal = 'well';
+    nodes.journalHealth = 'well';
     await nodes.pass(1100);
     expect(nodes.journal).toHaveLength(1);
   });

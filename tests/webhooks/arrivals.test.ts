@@ -1,11 +1,9 @@
 import { describe, expect, it } from '@jest/globals';
 import fc from 'fast-check';
 import type { Tracker } from '../../src/core/presence/tracker.js';
-import { MemoryStores } from '../../src/storage/memory.js';
-import type { Lease, Store } from '../../src/storage/store.js';
 import { type Arrival, Arrivals } from '../../src/webhooks/arrivals.js';
 import { type InstalledNode, Installation } from '../core/installation.js';
-import type { VirtualNode } from '../support/virtual-cluster.js';
+import { isAwayError, VirtualStores } from '../support/virtual-stores.js';
 
 const RUNS = Number(process.env.PROPERTY_RUNS ?? 100);
 const NODES = 3;
@@ -23,18 +21,15 @@ type Told = { readonly what: 'came' | 'left'; readonly room: string; readonly us
 
 /** What the nodes share: the stores, who sends, and what PHP was told. They can be away. */
 class Shared {
-  readonly stores = new MemoryStores();
+  readonly stores = new VirtualStores(() => this.installation.network, LEASE_MS);
   readonly told: Told[] = [];
-  isAway = false;
   /** Errors that are no outage. */
   readonly faults: unknown[] = [];
-  #holder: VirtualNode | undefined;
-  #until = 0;
 
   /** Tells arrivals from a node that has started. */
   readonly added = ({ cluster, core }: InstalledNode): void => {
     const { clock } = this.installation.network.time;
-    const lease = this.#leaseOf(cluster);
+    const lease = this.stores.lease(cluster);
     const hold = () => {
       void lease.hold().catch(() => undefined);
       cluster.after(HOLD_EVERY_MS, hold);
@@ -46,74 +41,20 @@ class Shared {
         topic: name,
         covers: () => true,
         tracker,
-        told: this.#storeOf(cluster, name),
+        told: this.stores.open<Arrival>(cluster, name),
         lease,
         clock,
         after: cluster.after,
         settleMs: SETTLE_MS,
         tell: (what, { room, user }) =>
-          this.#ask(cluster, async () => void this.told.push({ what, room, user })),
-        failed: error => void (this.isAwayError(error) || this.faults.push(error)),
+          this.stores.ask(cluster, async () => void this.told.push({ what, room, user })),
+        failed: error => void (isAwayError(error) || this.faults.push(error)),
       }).start();
     follow(core.postroom.presence.tracker, 'members');
     if (core.postroom.occupancy) follow(core.postroom.occupancy.tracker, 'rooms');
   };
 
   installation!: Installation;
-
-  isAwayError(error: unknown): boolean {
-    return error instanceof Error && error.message === 'away';
-  }
-
-  /** The holder cannot prolong it any more. When it is over, the next holder is another one, perhaps. */
-  loseLease(): void {
-    this.#holder = undefined;
-  }
-
-  /** It happens at once. The node hears of it a moment later, if it still lives. */
-  #ask<T>(cluster: VirtualNode, act: () => Promise<T>): Promise<T> {
-    const { network } = this.installation;
-    return new Promise((resolve, reject) => {
-      if (!network.nodes.has(cluster)) return;
-      const done = this.isAway ? Promise.reject(new Error('away')) : act();
-      done.then(
-        result => cluster.after(1, () => resolve(result)),
-        error => cluster.after(1, () => reject(error)),
-      );
-    });
-  }
-
-  #storeOf(cluster: VirtualNode, name: string): Store<Arrival> {
-    const store = this.stores.open<Arrival>(name);
-    return {
-      get: key => this.#ask(cluster, () => store.get(key)),
-      put: (key, value) => this.#ask(cluster, () => store.put(key, value)),
-      remove: key => this.#ask(cluster, () => store.remove(key)),
-      range: (...bounds) => this.#ask(cluster, () => store.range(...bounds)),
-    };
-  }
-
-  #leaseOf(cluster: VirtualNode): Lease {
-    const now = () => this.installation.network.time.clock.elapsed();
-    let until = 0;
-    return {
-      get isHeld() {
-        return now() < until;
-      },
-      hold: async () => {
-        const asked = now();
-        const isOurs = await this.#ask(cluster, async () => {
-          if (this.#holder !== cluster && now() < this.#until) return false;
-          this.#holder = cluster;
-          this.#until = now() + LEASE_MS;
-          return true;
-        });
-        until = isOurs ? asked + LEASE_MS : 0;
-        return isOurs;
-      },
-      release: async () => undefined,
-    };
-  }
 }
 
 async function start(graceMs: number): Promise<Shared> {
@@ -194,10 +135,10 @@ async function run(shared: Shared, at: number, step: Step): Promise<void> {
     case 'pass':
       return installation.pass(step.milliseconds);
     case 'away':
-      shared.isAway = step.isAway;
+      shared.stores.health = step.isAway ? 'away' : 'well';
       return;
     case 'lose lease':
-      return shared.loseLease();
+      return shared.stores.loseLease();
     case 'forget':
       return network.forget();
     case 'pause':
@@ -246,7 +187,7 @@ describe('of each room and each member PHP hears in turns that they came and lef
           const { installation } = shared;
           try {
             for (const { at, step } of steps) await run(shared, at, step);
-            shared.isAway = false;
+            shared.stores.health = 'well';
             for (const { cluster } of installation.nodes) cluster.resume();
             await installation.pass(QUIET_MS);
             const { told } = shared;

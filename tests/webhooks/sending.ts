@@ -1,6 +1,8 @@
+import { randomUUID } from 'node:crypto';
 import { afterEach } from '@jest/globals';
 import { signingKeyOf } from '../../src/backend/signature.js';
 import { systemAfter, systemClock } from '../../src/model/clock.js';
+import { Backlog } from '../../src/webhooks/backlog.js';
 import { EventQueue } from '../../src/webhooks/queue.js';
 import { Receiver } from '../../src/webhooks/receiver.js';
 import { type Batch, Sender } from '../../src/webhooks/sender.js';
@@ -43,7 +45,8 @@ export class Sending {
     this.stores = options.stores ?? new MemoryStores();
     this.queue = new EventQueue({
       store: this.stores.open<WebhookEvent>('webhooks'),
-      node: 'node-one',
+      // As in real life: each process has its own name.
+      node: randomUUID(),
       clock: clockOf(() => this.now),
       failed: error => this.failures.push(String(error)),
     });
@@ -60,10 +63,14 @@ export class Sending {
       batches: this.stores.open<Batch>('webhook-batches'),
       lease: options.lease ?? ALWAYS_HELD,
       isShared: false,
-      retentionSeconds: options.retentionSeconds ?? 3600,
-      retentionBytes: options.retentionBytes ?? 1e9,
+      backlog: new Backlog({
+        queue: this.queue,
+        retentionSeconds: options.retentionSeconds ?? 3600,
+        retentionBytes: options.retentionBytes ?? 1e9,
+        now: () => this.now,
+        gaveUp: events => this.givenUp.push(events),
+      }),
       now: () => this.now,
-      gaveUp: events => this.givenUp.push(events),
       refused: reason => this.refusals.push(reason),
       failed: error => this.failures.push(String(error)),
     });

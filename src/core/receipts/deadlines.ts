@@ -1,10 +1,9 @@
 import sortedBTree from 'sorted-btree';
 import { Fifo } from '../../model/fifo.js';
 import type { Entry } from '../../model/notification.js';
+import { sortableTime } from '../../model/sortable-ids.js';
 
 const { default: BTree } = sortedBTree;
-
-const DIGITS = 15;
 
 /** An entry whose time to be acknowledged is over. */
 export interface Deadline {
@@ -39,7 +38,7 @@ export class Deadlines {
 
   /** Call this when an entry leaves the window. */
   dropped(entry: Entry): void {
-    if (entry.notification.ack === undefined) return;
+    if (!this.#isWatched || entry.notification.ack === undefined) return;
     const key = keyOf(entry);
     if (!this.#entries.delete(key)) return;
     this.#left.push({ at: this.#now(), deadline: { key, entry } });
@@ -72,7 +71,7 @@ export class Deadlines {
 }
 
 function keyOf(entry: Entry): string {
-  return `${String(deadlineOf(entry)).padStart(DIGITS, '0')} ${entry.id}`;
+  return `${sortableTime(deadlineOf(entry))} ${entry.id}`;
 }
 
 /** When the time of an entry is over, in milliseconds since the epoch. */
@@ -82,5 +81,5 @@ export function deadlineOf({ time, notification: { ack = 0 } }: Entry): number {
 
 /** A key behind all deadlines up to a moment. */
 export function keyAt(milliseconds: number): string {
-  return `${String(milliseconds).padStart(DIGITS, '0')}!`;
+  return `${sortableTime(milliseconds)}!`;
 }

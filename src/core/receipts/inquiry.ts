@@ -1,11 +1,10 @@
 import { z } from 'zod';
 import type { Cluster } from '../../cluster/cluster.js';
+import { type Ask, question } from '../../cluster/question.js';
 import type { Window } from '../window.js';
 import { type Receipts, STATES, type State } from './receipts.js';
 
 const TOPIC = 'receipt';
-// If a node does not answer in this time, the answer is partial.
-const ANSWER_MS = 500;
 
 /** What all nodes together know of a notification. */
 export interface Findings {
@@ -23,6 +22,7 @@ export interface Findings {
   readonly partial: boolean;
 }
 
+type Question = z.output<typeof Question>;
 const Question = z.object({ id: z.string(), user: z.string().optional() });
 
 type Report = z.output<typeof Report>;
@@ -37,32 +37,25 @@ const Report = z.object({
 
 /** Asks all nodes what became of a notification. */
 export class Inquiry {
-  readonly #cluster: Cluster;
+  readonly #ask: Ask<Question, Report>;
   readonly #window: Window;
   readonly #receipts: Receipts;
 
   constructor(cluster: Cluster, window: Window, receipts: Receipts) {
-    this.#cluster = cluster;
     this.#window = window;
     this.#receipts = receipts;
-    cluster.handle(TOPIC, body => JSON.stringify(this.#report(Question.parse(JSON.parse(body)))));
+    const forms = { question: Question, answer: Report };
+    this.#ask = question(cluster, TOPIC, forms, asked => this.#report(asked));
   }
 
   /** @param user whose case is looked into; may be left out */
   async ask(id: string, user?: string): Promise<Findings> {
-    const { answers, partial } = await this.#cluster.ask(TOPIC, JSON.stringify({ id, user }), ANSWER_MS);
+    const { answers, partial } = await this.#ask({ id, user });
     const users = new Map<string, { connections: number; acknowledged: number }>();
     const findings = { connections: 0, acknowledged: 0, missed: [] as Findings['missed'][number][] };
     let state: State = 'unknown';
     let behind = 0;
-    let isPartial = partial;
-    for (const answer of answers) {
-      const { success, data: report } = Report.safeParse(JSON.parse(answer));
-      // A node of another version may answer in another form.
-      if (!success) {
-        isPartial = true;
-        continue;
-      }
+    for (const report of answers) {
       findings.connections += report.connections;
       findings.acknowledged += report.acknowledged;
       findings.missed.push(...report.missed.map(([missing, at]) => ({ user: missing, at })));
@@ -74,10 +67,10 @@ export class Inquiry {
       }
       if (STATES.indexOf(report.state) > STATES.indexOf(state)) ({ state, behind } = report);
     }
-    return { ...findings, users, state, behind, partial: isPartial };
+    return { ...findings, users, state, behind, partial };
   }
 
-  #report({ id, user }: z.output<typeof Question>): Report {
+  #report({ id, user }: Question): Report {
     const receipt = this.#receipts.of(id);
     const position = this.#window.positionOf(id);
     const { state, behind = 0 } =

@@ -47,6 +47,7 @@ export const STATES = [
   'acknowledged',
 ] as const;
 
+/** One of the states. */
 export type State = (typeof STATES)[number];
 
 /**

@@ -1,11 +1,12 @@
 import type { Request } from 'express';
 import { z } from 'zod';
+import { question } from '../../cluster/question.js';
 import type { Cluster } from '../../cluster/cluster.js';
 import type { Postroom } from '../../core/postroom.js';
 import { type Address, connectionAddress, userAddress } from '../../model/address.js';
 import { inTurns } from '../../model/turns.js';
 import { connectionOf, queryOf, roomOf, unknownConnection, userOf } from './parameters.js';
-import { partly, question, sum } from './question.js';
+import { partly, sum } from './answers.js';
 import type { Resource } from './resource.js';
 
 const Assignment = z.object({ address: z.string(), room: z.string(), isIn: z.boolean() });

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { question } from '../../cluster/question.js';
 import type { Cluster } from '../../cluster/cluster.js';
 import type { ConnectionReport, Inventory } from '../../core/inventory.js';
 import { isConnectionId } from '../../model/address.js';
@@ -6,7 +7,7 @@ import { mergePages } from '../../model/page.js';
 import { unavailable } from '../../model/problem.js';
 import { PageForm, PageRequestForm } from './forms.js';
 import { connectionOf, filtersOf, pageOf, queryOf, unknownConnection } from './parameters.js';
-import { partly, question } from './question.js';
+import { partly } from './answers.js';
 import type { Resource } from './resource.js';
 
 const RETRY_AFTER_SECONDS = 1;

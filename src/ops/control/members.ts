@@ -1,11 +1,12 @@
 import { z } from 'zod';
+import { question } from '../../cluster/question.js';
 import type { Cluster } from '../../cluster/cluster.js';
 import type { Inventory, MemberReport } from '../../core/inventory.js';
 import { mergePages } from '../../model/page.js';
 import { isShortText } from '../../model/text.js';
 import { PageForm, PageRequestForm } from './forms.js';
 import { pageOf, roomOf } from './parameters.js';
-import { partly, question } from './question.js';
+import { partly } from './answers.js';
 import type { Resource } from './resource.js';
 
 const Report = z.object({

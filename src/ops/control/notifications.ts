@@ -1,11 +1,12 @@
 import type { Request } from 'express';
 import type { Postroom } from '../../core/postroom.js';
+import { isScheduleId } from '../../core/schedule.js';
 import type { Findings } from '../../core/receipts/inquiry.js';
 import type { State } from '../../core/receipts/receipts.js';
 import { addressFields, notificationJson } from '../../model/notification-json.js';
 import { Problem } from '../../model/problem.js';
 import { filtersOf, pageOf, queryOf } from './parameters.js';
-import { partly } from './question.js';
+import { partly } from './answers.js';
 import type { Resource } from './resource.js';
 
 /** What became of a notification. */
@@ -59,10 +60,6 @@ export function notificationResource({ postroom }: { postroom: Postroom }): Reso
       },
     },
   };
-}
-
-function isScheduleId(text: string): boolean {
-  return /^\d{1,20}-\d{1,20}-\d{1,10}-[\da-z]{1,8}$/.test(text);
 }
 
 function idOf({ params }: Request): string {

@@ -1,13 +1,14 @@
 import type { Request } from 'express';
 import { z } from 'zod';
 import type { Revocations } from '../../auth/revocations.js';
+import { type Ask, question } from '../../cluster/question.js';
 import type { Cluster } from '../../cluster/cluster.js';
 import type { Postroom } from '../../core/postroom.js';
 import { type Address, connectionAddress, roomAddress, userAddress } from '../../model/address.js';
 import { unavailable } from '../../model/problem.js';
 import { inTurns } from '../../model/turns.js';
 import { queryOf, roomOf, userOf } from './parameters.js';
-import { type Ask, partly, question, sum } from './question.js';
+import { partly, sum } from './answers.js';
 import type { Resource } from './resource.js';
 
 const RETRY_AFTER_SECONDS = 1;

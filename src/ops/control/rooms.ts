@@ -1,10 +1,11 @@
 import { z } from 'zod';
+import { question } from '../../cluster/question.js';
 import type { Cluster } from '../../cluster/cluster.js';
 import type { Inventory, RoomReport } from '../../core/inventory.js';
 import { isRoomName } from '../../model/address.js';
 import { mergePages } from '../../model/page.js';
 import { pageOf, queryOf, roomOf } from './parameters.js';
-import { partly, question } from './question.js';
+import { partly } from './answers.js';
 import type { Resource } from './resource.js';
 import { PageForm, PageRequestForm } from './forms.js';
 

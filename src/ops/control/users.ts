@@ -1,9 +1,10 @@
 import type { Request } from 'express';
 import { z } from 'zod';
+import { question } from '../../cluster/question.js';
 import type { Cluster } from '../../cluster/cluster.js';
 import { type Inventory, MAX_ROOMS } from '../../core/inventory.js';
 import { queryOf, userOf, usersIn } from './parameters.js';
-import { partly, question, sum } from './question.js';
+import { partly, sum } from './answers.js';
 import type { Resource } from './resource.js';
 
 const MAX_USERS = 1000;

@@ -1,5 +1,5 @@
 import type { z } from 'zod';
-import type { Cluster } from '../../cluster/cluster.js';
+import type { Cluster } from './cluster.js';
 
 // If a node does not answer in this time, the answer is partial.
 const ANSWER_MS = 500;
@@ -26,13 +26,4 @@ export function question<Q, A>(
     });
     return { answers: understood, partial: partial || understood.length < answers.length };
   };
-}
-
-/** The member of an answer that says whether nodes are missing. */
-export function partly(partial: boolean): { partial?: true } {
-  return partial ? { partial } : {};
-}
-
-export function sum(numbers: readonly number[]): number {
-  return numbers.reduce((total, number) => total + number, 0);
 }
