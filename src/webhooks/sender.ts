@@ -157,6 +157,7 @@ export class Sender {
     for (let left = until - performance.now(); left > 0; left = until - performance.now()) {
       await pause(Math.min(left, LOOK_MS), signal);
       if (signal.aborted || !(await this.#options.lease.hold().catch(() => false))) return;
+      // A store that fails here is told by the next look, which trims again.
       await this.#options.backlog.trim(signal).catch(() => undefined);
     }
   }

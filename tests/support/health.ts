@@ -1,3 +1,4 @@
+import type { SenderStatus } from '../../src/webhooks/sender.js';
 import { KEY } from './server.js';
 
 export interface Report {
@@ -15,14 +16,7 @@ export interface Report {
     }[];
   };
   /** Present if there is a WEBHOOK_URL. */
-  readonly webhooks?: {
-    readonly sending: boolean;
-    readonly waiting?: number;
-    readonly taken: number;
-    readonly failed: number;
-    readonly dropped: number;
-    readonly lastError?: { readonly at: string; readonly reason: string };
-  };
+  readonly webhooks?: SenderStatus;
   readonly sources: Readonly<Record<string, SourceReport | undefined>>;
 }
 
